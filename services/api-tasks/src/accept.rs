@@ -214,21 +214,28 @@ impl<'a> Accepting<'a> {
         id: TaskId,
         now: Timestamp,
     ) -> Result<Accepted, ApiError> {
-        let Checked {
-            mut spec,
-            raw,
-            as_given,
-        } = checked;
-        let partition = id.partition();
         // Checked before a key is stored in vain.
         self.state.room.check()?;
-        if let Some(raw) = &raw {
-            let (envelope, epoch) = self.seal(id, raw).await?;
-            spec.set_sealed(raw, envelope, epoch);
+        let mut checked = checked;
+        if let Some(raw) = checked.raw.take() {
+            let (envelope, epoch) = self.seal(id, &raw).await?;
+            checked.spec.set_sealed(&raw, envelope, epoch);
         }
-        let mut created = spec.accept(id, self.team.clone(), key, now);
+        self.event(checked, key, id, now)
+    }
+
+    /// The event of a task whose credentials are sealed, and its record.
+    fn event(
+        &self,
+        checked: Checked,
+        key: Option<String>,
+        id: TaskId,
+        now: Timestamp,
+    ) -> Result<Accepted, ApiError> {
+        let partition = id.partition();
+        let mut created = checked.spec.accept(id, self.team.clone(), key, now);
         if created.fingerprint.is_some() {
-            created.fingerprint = as_given.or(created.fingerprint);
+            created.fingerprint = checked.as_given.or(created.fingerprint);
         }
         self.apply_team_defaults(&mut created);
         created.created_by = Some(self.actor.clone());

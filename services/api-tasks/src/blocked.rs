@@ -6,9 +6,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use async_nats::Request;
 use futures::future::join_all;
-use waybill_domain::command::{self, Blocker, OwnerReply, OwnerRequest};
+use waybill_domain::command::{Blocker, OwnerReply, OwnerRequest};
 use waybill_domain::id::{LimitKey, TaskId, TeamId};
 use waybill_domain::partition::Partition;
 use waybill_domain::task::Status;
@@ -130,18 +129,7 @@ async fn ask(
     partition: Partition,
     request: OwnerRequest,
 ) -> Result<Vec<Told>, ApiError> {
-    let payload = rmp_serde::to_vec_named(&request).map_err(|e| ApiError::internal(&e))?;
-    let request = Request::new()
-        .payload(payload.into())
-        .timeout(Some(PATIENCE));
-    let subject = command::subject(partition);
-    let answer = match state.nats.send_request(subject, request).await {
-        Ok(message) => rmp_serde::from_slice(&message.payload).ok(),
-        Err(error) => {
-            tracing::debug!(%error, %partition, "the owner of the partition does not say what keeps tasks from running");
-            None
-        }
-    };
+    let answer = state.owners.ask_one(partition, &request, PATIENCE).await?;
     Ok(match answer {
         Some(OwnerReply::ExplainedWithKeys(told)) => told,
         // A worker of before.

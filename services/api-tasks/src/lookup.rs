@@ -1,5 +1,6 @@
 //! Finding a task: 404 when it exists nowhere, 403 when it is another team's.
 
+use futures::future::BoxFuture;
 use waybill_commands::entropy;
 use waybill_domain::access::team::Team;
 use waybill_domain::id::{TaskId, TeamId};
@@ -67,31 +68,35 @@ pub async fn find_row(
 
 /// Asks a projector, and once more as of the end of the log before the task is called absent. Another gateway may have accepted it, and the
 /// projector that answered may be cut off from the leader of the log, where it took the end of its own copy for the end of the log.
-async fn certain(
-    state: &TasksApi,
-    team: &TeamId,
+///
+/// Boxed, since the compiler copies the body of an asynchronous function into each crate that awaits it.
+fn certain<'a>(
+    state: &'a TasksApi,
+    team: &'a TeamId,
     id: TaskId,
     min_seq: StreamSeq,
     detail: bool,
-) -> Result<TaskView, ApiError> {
-    let query = GetTask {
-        id,
-        team: None,
-        detail,
-    };
-    let asked = state.queries.ask(query.clone(), Position::tasks(min_seq));
-    let mut found = asked.await?.value;
-    if found.is_none() {
-        let end = state.log.bounds(Stream::Tasks).await?.last;
-        let asked = state.queries.ask(query, Position::tasks(end));
-        found = asked.await?.value;
-    }
-    let view = found.ok_or_else(no_such_task)?;
-    own_task(&view.row.team, team)?;
-    if is_hidden(state, team, &view.row) {
-        return Err(no_such_task());
-    }
-    Ok(view)
+) -> BoxFuture<'a, Result<TaskView, ApiError>> {
+    Box::pin(async move {
+        let query = GetTask {
+            id,
+            team: None,
+            detail,
+        };
+        let asked = state.queries.ask(query.clone(), Position::tasks(min_seq));
+        let mut found = asked.await?.value;
+        if found.is_none() {
+            let end = state.log.bounds(Stream::Tasks).await?.last;
+            let asked = state.queries.ask(query, Position::tasks(end));
+            found = asked.await?.value;
+        }
+        let view = found.ok_or_else(no_such_task)?;
+        own_task(&view.row.team, team)?;
+        if is_hidden(state, team, &view.row) {
+            return Err(no_such_task());
+        }
+        Ok(view)
+    })
 }
 
 /// Whether the queue of a task no longer shows it.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use waybill_domain::access::Aggregate;
 use waybill_domain::access::plan::Catalogue;
 use waybill_domain::access::secret::KeyMac;
@@ -180,15 +181,16 @@ impl ControlWriter {
         Ok(self.load(&Boundary::Team(id.clone())).await?.state)
     }
 
-    /// Runs a command on a team.
-    pub async fn run_team(
-        &self,
+    /// Runs a command on a team. Boxed, since the compiler copies the body of an asynchronous function
+    /// into each crate that awaits it.
+    pub fn run_team<'a>(
+        &'a self,
         id: &TeamId,
         command: TeamCommand,
-        by: &Author,
-    ) -> Result<Loaded<Team>, CommandError<TeamRefusal>> {
+        by: &'a Author,
+    ) -> BoxFuture<'a, Result<Loaded<Team>, CommandError<TeamRefusal>>> {
         let boundary = Boundary::Team(id.clone());
-        self.run(&boundary, command, &*self.plans, by).await
+        Box::pin(async move { self.run(&boundary, command, &*self.plans, by).await })
     }
 
     /// Decides a command and appends the resulting events, and starts over if another writer was

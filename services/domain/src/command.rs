@@ -30,6 +30,34 @@ pub fn subject(partition: Partition) -> String {
     format!("wb.cmd.{partition}")
 }
 
+/// Encodes and decodes a part of the protocol as MessagePack with named fields. Plain functions, since the compiler makes what generic
+/// and asynchronous ones contain anew in each crate that calls them.
+macro_rules! coded {
+    ($name:ident) => {
+        impl $name {
+            #[must_use]
+            pub fn encode(&self) -> Vec<u8> {
+                // Serialising plain values to memory cannot fail.
+                rmp_serde::to_vec_named(self).unwrap_or_default()
+            }
+
+            /// # Errors
+            /// The bytes are no such value, or one of a later version.
+            pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
+                rmp_serde::from_slice(bytes).map_err(|error| Malformed(error.to_string()))
+            }
+        }
+    };
+}
+
+coded!(OwnerRequest);
+coded!(OwnerReply);
+
+/// Bytes that could not be decoded.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("malformed: {0}")]
+pub struct Malformed(String);
+
 /// A request to an owner.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

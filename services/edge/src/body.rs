@@ -5,6 +5,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::{FromRef, FromRequest, Request};
 use bytes::{Bytes, BytesMut};
+use futures::future::BoxFuture;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
 use http::{HeaderMap, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -68,7 +69,12 @@ where
 }
 
 /// Reads a whole body. The limit of its size depends on whether the caller was recognised: extractors of callers come before bodies.
-pub async fn read_json(request: Request, config: &GatewayConfig) -> Result<Bytes, ApiError> {
+///
+/// Boxed, since the compiler copies the body of an asynchronous function into each crate that awaits it.
+pub fn read_json(
+    request: Request,
+    config: &GatewayConfig,
+) -> BoxFuture<'static, Result<Bytes, ApiError>> {
     let context = request.extensions().get::<RequestContext>();
     let is_recognised = context.is_some_and(|context| context.attribution.found().is_some());
     let limit = if is_recognised {
@@ -76,7 +82,7 @@ pub async fn read_json(request: Request, config: &GatewayConfig) -> Result<Bytes
     } else {
         config.max_body_bytes.min(MAX_STRANGERS_BODY_BYTES)
     };
-    read(request, limit, config.body_read_timeout).await
+    Box::pin(read(request, limit, config.body_read_timeout))
 }
 
 /// Reads a whole body of at most `limit` bytes, while there is room for it.

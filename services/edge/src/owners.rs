@@ -1,9 +1,11 @@
 //! Asking the owners of all partitions: what spans partitions is known to them only.
+//!
+//! The futures are boxed, since the compiler copies the body of an asynchronous function into each crate that awaits it.
 
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::future::join_all;
+use futures::future::{BoxFuture, join_all};
 use tokio::time::Instant;
 use waybill_domain::command::{self, OwnerReply, OwnerRequest};
 use waybill_domain::id::TaskId;
@@ -39,81 +41,81 @@ impl Owners {
     }
 
     /// The answers of all owners, or 503 if one of them does not answer.
-    pub async fn ask_all(&self, request: &OwnerRequest) -> Result<Vec<OwnerReply>, ApiError> {
-        self.ask_each(request, self.patience)
-            .await?
-            .into_iter()
-            .collect()
+    pub fn ask_all<'a>(
+        &'a self,
+        request: &'a OwnerRequest,
+    ) -> BoxFuture<'a, Result<Vec<OwnerReply>, ApiError>> {
+        let asked = self.ask_each(request, self.patience);
+        Box::pin(async move { asked.await.into_iter().collect() })
     }
 
     /// The answers of all owners that answer within two seconds.
-    pub async fn ask_any(&self, request: &OwnerRequest) -> Vec<OwnerReply> {
-        let answers = self.ask_each(request, IN_PART).await.unwrap_or_default();
-        answers.into_iter().flatten().collect()
+    pub fn ask_any<'a>(&'a self, request: &'a OwnerRequest) -> BoxFuture<'a, Vec<OwnerReply>> {
+        let asked = self.ask_each(request, IN_PART);
+        Box::pin(async move { asked.await.into_iter().flatten().collect() })
     }
 
     async fn ask_each(
         &self,
         request: &OwnerRequest,
         patience: Duration,
-    ) -> Result<Vec<Result<OwnerReply, ApiError>>, ApiError> {
-        let payload = rmp_serde::to_vec_named(request).map_err(|e| ApiError::internal(&e))?;
-        let (payload, deadline) = (Bytes::from(payload), Instant::now() + patience);
+    ) -> Vec<Result<OwnerReply, ApiError>> {
+        let (payload, deadline) = (Bytes::from(request.encode()), Instant::now() + patience);
         let asked = self.partitions.all().map(async |partition| {
             let times = (REQUEST_TIMEOUT, deadline);
             let asked = self.ask(partition, payload.clone(), times);
             asked.await?.ok_or_else(no_owner)
         });
-        Ok(join_all(asked).await)
+        join_all(asked).await
     }
 
     /// Asks the owner of one partition once. `None`: it has none now, or that does not answer within `timeout`.
-    pub async fn ask_one(
+    pub fn ask_one(
         &self,
         partition: Partition,
         request: &OwnerRequest,
         timeout: Duration,
-    ) -> Result<Option<OwnerReply>, ApiError> {
-        let payload = rmp_serde::to_vec_named(request).map_err(|e| ApiError::internal(&e))?;
+    ) -> BoxFuture<'_, Result<Option<OwnerReply>, ApiError>> {
         let request = async_nats::Request::new()
-            .payload(payload.into())
+            .payload(request.encode().into())
             .timeout(Some(timeout));
         let subject = command::subject(partition);
-        match self.nats.send_request(subject, request).await {
-            Ok(message) => rmp_serde::from_slice(&message.payload)
-                .map(Some)
-                .map_err(|error| ApiError::internal(&error)),
-            Err(error) => {
-                tracing::debug!(%partition, %error, "the owner of a partition does not answer");
-                Ok(None)
+        Box::pin(async move {
+            match self.nats.send_request(subject, request).await {
+                Ok(message) => OwnerReply::decode(&message.payload)
+                    .map(Some)
+                    .map_err(|error| ApiError::internal(&error)),
+                Err(error) => {
+                    tracing::debug!(%partition, %error, "the owner of a partition does not answer");
+                    Ok(None)
+                }
             }
-        }
+        })
     }
 
     /// Asks the owner of one partition until it answers definitely. `None`: it did not within the gateway's patience. A partition that changes
     /// hands has an owner again within seconds, and a client should not wait for many of them. Asking twice must be harmless.
-    pub async fn ask_until_answered(
+    pub fn ask_until_answered(
         &self,
         partition: Partition,
         request: &OwnerRequest,
-    ) -> Result<Option<OwnerReply>, ApiError> {
-        let payload = rmp_serde::to_vec_named(request).map_err(|e| ApiError::internal(&e))?;
+    ) -> BoxFuture<'_, Result<Option<OwnerReply>, ApiError>> {
+        let payload = request.encode().into();
         let deadline = Instant::now() + self.patience;
-        self.ask(partition, payload.into(), (DECISION_TIMEOUT, deadline))
-            .await
+        Box::pin(self.ask(partition, payload, (DECISION_TIMEOUT, deadline)))
     }
 
     /// The definite answer of the owner of a task.
     ///
     /// # Errors
     /// 503 if it does not answer within the gateway's patience.
-    pub async fn ask_about(
+    pub fn ask_about(
         &self,
         task: TaskId,
         request: &OwnerRequest,
-    ) -> Result<OwnerReply, ApiError> {
+    ) -> BoxFuture<'_, Result<OwnerReply, ApiError>> {
         let asked = self.ask_until_answered(task.partition(), request);
-        asked.await?.ok_or_else(no_owner)
+        Box::pin(async move { asked.await?.ok_or_else(no_owner) })
     }
 
     /// Asks the owner of a partition until it answers definitely, each time for so long, or until a deadline.
@@ -129,7 +131,7 @@ impl Owners {
                 .timeout(Some(timeout));
             let subject = command::subject(partition);
             match self.nats.send_request(subject, request).await {
-                Ok(message) => match rmp_serde::from_slice(&message.payload) {
+                Ok(message) => match OwnerReply::decode(&message.payload) {
                     Ok(OwnerReply::TryAgain) => {}
                     Ok(reply) => return Ok(Some(reply)),
                     Err(error) => return Err(ApiError::internal(&error)),

@@ -3,13 +3,15 @@
 use std::time::Duration;
 
 use async_nats::client::RequestErrorKind;
+use bytes::Bytes;
+use futures::future::BoxFuture;
 use waybill_domain::id::{QueueName, TaskId, TeamId};
 use waybill_log::StreamSeq;
 
 use crate::query::{
     ActivityFilter, ActivityPage, ByIdempotencyKey, Counters, GetCounters, GetTask, IdempotentTask,
-    ListActivity, ListTasks, Position, Query, QueueCounts, Refused, Reply, Request, TaskPage,
-    TaskView, Verdict, Verify,
+    ListActivity, ListTasks, Position, Query, QueueCounts, Refused, Request, TaskPage, TaskView,
+    Verdict, Verify,
 };
 
 /// Time limit of a query, including retries.
@@ -205,7 +207,8 @@ impl QueryClient {
             limit = (limit * 2).min(self.deadline);
             // The replica gives up a little earlier, so that its reason arrives.
             request.patience_ms = u32::try_from(left.as_millis() * 4 / 5).unwrap_or(u32::MAX);
-            let error = match self.ask_once(&request, left).await {
+            let reply = self.send(Q::SUBJECT, Q::encode(&request), left).await;
+            let error = match reply.and_then(|reply| answer::<Q>(&reply)) {
                 Ok(answered) => return Ok(answered),
                 Err(error @ QueryError::Invalid { .. }) => return Err(error),
                 Err(error) => error,
@@ -224,43 +227,37 @@ impl QueryClient {
         }
     }
 
-    async fn ask_once<Q: Query>(
+    /// Sends a request, and returns the reply. Boxed, since the compiler copies the body of an asynchronous
+    /// function into each crate that awaits it.
+    fn send(
         &self,
-        request: &Request<Q>,
+        subject: &'static str,
+        payload: Vec<u8>,
         timeout: Duration,
-    ) -> Result<Answered<Q::Answer>, QueryError> {
-        let payload = rmp_serde::to_vec_named(request).map_err(|e| QueryError::Invalid {
-            field: "query".into(),
-            message: e.to_string(),
-        })?;
+    ) -> BoxFuture<'_, Result<Bytes, QueryError>> {
         let request = async_nats::Request::new()
             .payload(payload.into())
             .timeout(Some(timeout));
-        let message = self
-            .nats
-            .send_request(Q::SUBJECT, request)
-            .await
-            .map_err(|e| {
-                unavailable(match e.kind() {
+        Box::pin(async move {
+            match self.nats.send_request(subject, request).await {
+                Ok(message) => Ok(message.payload),
+                Err(error) => Err(unavailable(match error.kind() {
                     RequestErrorKind::NoResponders => "no projector is running".into(),
                     RequestErrorKind::TimedOut => "no projector answered in time".into(),
-                    _ => e.to_string(),
-                })
-            })?;
-        let reply: Reply<Q::Answer> = rmp_serde::from_slice(&message.payload)
-            .map_err(|e| unavailable(format!("a projector's reply cannot be read: {e}")))?;
-        match reply.outcome {
-            Ok(value) => Ok(Answered {
-                value,
-                as_of: reply.as_of,
-            }),
-            Err(Refused::Behind) => Err(QueryError::Behind { as_of: reply.as_of }),
-            Err(Refused::Unavailable { reason, retry_ms }) => Err(QueryError::Unavailable {
-                reason,
-                retry: Duration::from_millis(retry_ms.into()),
-            }),
-            Err(Refused::Invalid { field, message }) => Err(QueryError::Invalid { field, message }),
-        }
+                    _ => error.to_string(),
+                })),
+            }
+        })
+    }
+}
+
+fn answer<Q: Query>(reply: &[u8]) -> Result<Answered<Q::Answer>, QueryError> {
+    let reply = Q::decode(reply)
+        .map_err(|e| unavailable(format!("a projector's reply cannot be read: {e}")))?;
+    let as_of = reply.as_of;
+    match reply.outcome {
+        Ok(value) => Ok(Answered { value, as_of }),
+        Err(refused) => Err(refused.into_error(as_of)),
     }
 }
 
@@ -268,5 +265,18 @@ fn unavailable(reason: String) -> QueryError {
     QueryError::Unavailable {
         reason,
         retry: RETRY_AFTER,
+    }
+}
+
+impl Refused {
+    fn into_error(self, as_of: Position) -> QueryError {
+        match self {
+            Self::Behind => QueryError::Behind { as_of },
+            Self::Unavailable { reason, retry_ms } => QueryError::Unavailable {
+                reason,
+                retry: Duration::from_millis(retry_ms.into()),
+            },
+            Self::Invalid { field, message } => QueryError::Invalid { field, message },
+        }
     }
 }

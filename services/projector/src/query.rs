@@ -5,6 +5,27 @@
 //! far the answer must have read the log (`min_seq`), and a reply how far it has (`as_of`), for
 //! each stream.
 
+/// A query, the type of its answer, and its subject.
+macro_rules! query {
+    ($query:ty => $answer:ty, $subject:literal) => {
+        impl $crate::query::Query for $query {
+            const SUBJECT: &'static str = $subject;
+            type Answer = $answer;
+
+            fn encode(request: &$crate::query::Request<Self>) -> Vec<u8> {
+                // Serialising plain values to memory cannot fail.
+                rmp_serde::to_vec_named(request).unwrap_or_default()
+            }
+
+            fn decode(
+                reply: &[u8],
+            ) -> Result<$crate::query::Reply<$answer>, rmp_serde::decode::Error> {
+                rmp_serde::from_slice(reply)
+            }
+        }
+    };
+}
+
 mod activity;
 mod dead;
 mod flows;
@@ -87,11 +108,21 @@ impl Position {
     }
 }
 
-/// A query and the type of its answer.
+/// A query and the type of its answer. It encodes and decodes by methods of its own, so that the compiler
+/// makes them once, here, instead of in each crate that asks.
 pub trait Query: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// NATS subject of the query.
     const SUBJECT: &'static str;
     type Answer: Serialize + DeserializeOwned + Send + 'static;
+
+    /// The request, as sent.
+    fn encode(request: &Request<Self>) -> Vec<u8>;
+
+    /// The reply, as sent.
+    ///
+    /// # Errors
+    /// It is no such reply, or one of a later version.
+    fn decode(reply: &[u8]) -> Result<Reply<Self::Answer>, rmp_serde::decode::Error>;
 }
 
 /// A request, as sent.

@@ -90,7 +90,7 @@ impl CommandSource for NatsCommands {
                 let Some(message) = message else { break };
                 let Some(to) = message.reply else { continue };
                 let (reply, answer) = oneshot::channel();
-                match rmp_serde::from_slice(&message.payload) {
+                match OwnerRequest::decode(&message.payload) {
                     // A full queue drops `reply`, and the client is asked to try again.
                     Ok(request) => drop(tx.try_send(Command { request, reply })),
                     Err(error) => {
@@ -107,16 +107,15 @@ impl CommandSource for NatsCommands {
     }
 
     async fn ask(&self, partition: Partition, request: OwnerRequest) -> Option<OwnerReply> {
-        let payload = rmp_serde::to_vec_named(&request).ok()?;
         let request = async_nats::Request::new()
-            .payload(payload.into())
+            .payload(request.encode().into())
             .timeout(Some(ASK_TIMEOUT));
         let message = self
             .0
             .send_request(subject(partition), request)
             .await
             .ok()?;
-        rmp_serde::from_slice(&message.payload).ok()
+        OwnerReply::decode(&message.payload).ok()
     }
 }
 
@@ -126,8 +125,6 @@ async fn respond(
     answer: oneshot::Receiver<OwnerReply>,
 ) {
     let answer = answer.await.unwrap_or(OwnerReply::TryAgain);
-    if let Ok(bytes) = rmp_serde::to_vec_named(&answer) {
-        // The caller has a time limit of its own.
-        let _ = client.publish(to, bytes.into()).await;
-    }
+    // The caller has a time limit of its own.
+    let _ = client.publish(to, answer.encode().into()).await;
 }

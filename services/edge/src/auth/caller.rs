@@ -9,10 +9,11 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use axum::extract::{FromRef, FromRequestParts};
+use futures::future::BoxFuture;
 use http::request::Parts;
 use waybill_domain::access::plan::Plan;
 use waybill_domain::access::role::Role;
-use waybill_domain::access::scope::ScopeSet;
+use waybill_domain::access::scope::{Scope, ScopeSet};
 use waybill_domain::access::team::Team;
 use waybill_domain::actor::Actor;
 use waybill_domain::id::{Environment, QueueName, SessionId, TeamId, UserId};
@@ -21,7 +22,7 @@ use super::app;
 use super::credential;
 use super::directory::{Known, Recognition};
 use super::key_session;
-use super::named;
+use super::named::{self, OwnTeam};
 use super::needs::{Need, NeedRole};
 use super::person::{self, SignedIn};
 use crate::error::{ApiError, ErrorCode};
@@ -115,8 +116,50 @@ where
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let edge = Edge::from_ref(state);
-        let state = &edge;
+        let required = Required {
+            scope: N::SCOPE,
+            checks_queues: N::CHECKS_QUEUES,
+        };
+        let state = Edge::from_ref(state);
+        let entitled = entitled(parts, &state, required).await?;
+        Ok(Self {
+            team: entitled.team,
+            plan: entitled.plan,
+            principal: entitled.principal,
+            scopes: entitled.scopes,
+            context: entitled.context,
+            need: PhantomData,
+        })
+    }
+}
+
+/// What a route requires of its caller: a [`Need`] as a value.
+#[derive(Debug, Clone, Copy)]
+struct Required {
+    scope: Scope,
+    checks_queues: bool,
+}
+
+/// A caller who may do what the route requires.
+struct Entitled {
+    team: TeamId,
+    plan: Arc<Plan>,
+    principal: Principal,
+    scopes: ScopeSet,
+    context: RequestContext,
+}
+
+/// The caller of a route, if entitled.
+///
+/// Boxed, as the others below: the compiler copies the body of an asynchronous function into each crate that awaits it, and this one would
+/// stand in the program once for each route.
+fn entitled<'a>(
+    parts: &'a mut Parts,
+    state: &'a Edge,
+    required: Required,
+) -> BoxFuture<'a, Result<Entitled, ApiError>> {
+    Box::pin(async move {
+        let scope = required.scope;
         let authenticated = authenticate(parts, state).await?;
         let context = context(parts)?.clone();
         let (principal, team, plan, scopes) = match authenticated {
@@ -139,19 +182,19 @@ where
                 if let Principal::Key(key) = &principal {
                     context.attribution.to_key(&team, &key.created.key);
                 }
-                let includes = N::SCOPE.api().is_none_or(|api| plan.has(api));
+                let includes = scope.api().is_none_or(|api| plan.has(api));
                 if !(plan.api_access && includes) {
                     return Err(ApiError::feature_not_allowed(&plan.name));
                 }
                 // Checked before the path: a caller without the scope learns nothing of which keys exist, and costs no look-up.
-                if !scopes.contains(N::SCOPE) {
-                    return Err(ApiError::missing_scope(N::SCOPE));
+                if !scopes.contains(scope) {
+                    return Err(ApiError::missing_scope(scope));
                 }
                 // A route that does not look at queues would show or change what the key is kept from.
-                if principal.only_queues().is_some() && !N::CHECKS_QUEUES {
+                if principal.only_queues().is_some() && !required.checks_queues {
                     return Err(ApiError::limited_to_queues());
                 }
-                context.attribution.to_scope(N::SCOPE);
+                context.attribution.to_scope(scope);
                 // A path that names a team names the credential's own.
                 match named::in_path(parts, state, None).await? {
                     Some(named) if named != Ok(team.base()) => return Err(ApiError::forbidden()),
@@ -173,21 +216,20 @@ where
                 (principal, team, plan, role.scopes())
             }
         };
-        if !scopes.contains(N::SCOPE) {
-            return Err(ApiError::missing_scope(N::SCOPE));
+        if !scopes.contains(scope) {
+            return Err(ApiError::missing_scope(scope));
         }
-        if position::is_for_reads(&parts.method, N::SCOPE) {
+        if position::is_for_reads(&parts.method, scope) {
             state.read_at(parts, &team).await?;
         }
-        Ok(Self {
+        Ok(Entitled {
             team,
             plan,
             principal,
             scopes,
             context,
-            need: PhantomData,
         })
-    }
+    })
 }
 
 /// A person, signed in, who is at least an `R` of the team that the path names.
@@ -229,20 +271,8 @@ where
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let edge = Edge::from_ref(state);
-        let state = &edge;
-        let person = match authenticate(parts, state).await? {
-            Authenticated::Person(person) => person,
-            other @ Authenticated::Key { .. } => {
-                return Err(other
-                    .refused(parts, state, ApiError::person_required())
-                    .await);
-            }
-        };
-        let own = named::own_team(parts, state, &person, Environment::Live).await?;
-        if own.role < R::ROLE {
-            return Err(ApiError::missing_role(R::ROLE));
-        }
+        let state = Edge::from_ref(state);
+        let (person, own) = member(parts, &state, R::ROLE).await?;
         Ok(Self {
             team: own.team,
             plan: own.plan,
@@ -255,6 +285,29 @@ where
     }
 }
 
+/// A person with at least that role in the team of the route.
+fn member<'a>(
+    parts: &'a mut Parts,
+    state: &'a Edge,
+    least: Role,
+) -> BoxFuture<'a, Result<(SignedIn, OwnTeam), ApiError>> {
+    Box::pin(async move {
+        let person = match authenticate(parts, state).await? {
+            Authenticated::Person(person) => person,
+            other @ Authenticated::Key { .. } => {
+                return Err(other
+                    .refused(parts, state, ApiError::person_required())
+                    .await);
+            }
+        };
+        let own = named::own_team(parts, state, &person, Environment::Live).await?;
+        if own.role < least {
+            return Err(ApiError::missing_role(least));
+        }
+        Ok((person, own))
+    })
+}
+
 impl<S> FromRequestParts<S> for SignedIn
 where
     Edge: FromRef<S>,
@@ -263,8 +316,16 @@ where
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let edge = Edge::from_ref(state);
-        let state = &edge;
+        signed_in(parts, &Edge::from_ref(state)).await
+    }
+}
+
+/// A person.
+fn signed_in<'a>(
+    parts: &'a mut Parts,
+    state: &'a Edge,
+) -> BoxFuture<'a, Result<SignedIn, ApiError>> {
+    Box::pin(async move {
         match authenticate(parts, state).await? {
             Authenticated::Person(person) => {
                 person.charge(state).await?;
@@ -274,7 +335,7 @@ where
                 .refused(parts, state, ApiError::person_required())
                 .await),
         }
-    }
+    })
 }
 
 /// What a credential alone says about the caller.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::{FromRef, FromRequestParts};
+use futures::future::BoxFuture;
 use http::request::Parts;
 use waybill_domain::access::plan::Plan;
 use waybill_domain::access::team::Key;
@@ -46,8 +47,13 @@ where
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let edge = Edge::from_ref(state);
-        let state = &edge;
+        holder(parts, &Edge::from_ref(state)).await
+    }
+}
+
+/// The holder of a key. Boxed, as in [`super::caller`].
+fn holder<'a>(parts: &'a Parts, state: &'a Edge) -> BoxFuture<'a, Result<Holder, ApiError>> {
+    Box::pin(async move {
         let authenticated = authenticate(parts, state).await?;
         let Authenticated::Key {
             principal: principal @ Principal::Key(key),
@@ -73,11 +79,11 @@ where
                 principal.rate(),
             )
             .await?;
-        Ok(Self {
+        Ok(Holder {
             key: Arc::clone(key),
             team: team.clone(),
             plan: Arc::clone(plan),
             context,
         })
-    }
+    })
 }

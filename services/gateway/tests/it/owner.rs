@@ -51,7 +51,7 @@ impl Owner {
             let (mut asked, mut priorities) = (0, HashMap::<TaskId, Priority>::new());
             while let Some(message) = requests.next().await {
                 asked += 1;
-                let request = rmp_serde::from_slice(&message.payload).expect("a request");
+                let request = OwnerRequest::decode(&message.payload).expect("a request");
                 let (task, team, actor) = match request {
                     OwnerRequest::Cancel {
                         task, team, actor, ..
@@ -63,7 +63,7 @@ impl Owner {
                             Says::Running => OwnerReply::Running,
                             _ => cancel(&log, task, team, &actor).await,
                         };
-                        let payload = rmp_serde::to_vec_named(&reply).expect("a reply");
+                        let payload = reply.encode();
                         let to = message.reply.expect("a request wants a reply");
                         client.publish(to, payload.into()).await.expect("sent");
                         continue;
@@ -76,7 +76,7 @@ impl Owner {
                         let reply = OwnerReply::Done {
                             seq: append(&log, &team, &event).await.expect("stored"),
                         };
-                        let payload = rmp_serde::to_vec_named(&reply).expect("a reply");
+                        let payload = reply.encode();
                         let to = message.reply.expect("a request wants a reply");
                         client.publish(to, payload.into()).await.expect("sent");
                         continue;
@@ -86,7 +86,7 @@ impl Owner {
                             Says::Running => OwnerReply::Running,
                             _ => make_ready(&log, task, team).await,
                         };
-                        let payload = rmp_serde::to_vec_named(&reply).expect("a reply");
+                        let payload = reply.encode();
                         let to = message.reply.expect("a request wants a reply");
                         client.publish(to, payload.into()).await.expect("sent");
                         continue;
@@ -117,7 +117,7 @@ impl Owner {
                                 }
                             }
                         };
-                        let payload = rmp_serde::to_vec_named(&reply).expect("a reply");
+                        let payload = reply.encode();
                         let to = message.reply.expect("a request wants a reply");
                         client.publish(to, payload.into()).await.expect("sent");
                         continue;
@@ -139,7 +139,7 @@ impl Owner {
                             paused: None,
                         };
                         let reply = OwnerReply::Limits(vec![standing]);
-                        let payload = rmp_serde::to_vec_named(&reply).expect("a reply");
+                        let payload = reply.encode();
                         let to = message.reply.expect("a request wants a reply");
                         client.publish(to, payload.into()).await.expect("sent");
                         continue;
@@ -148,7 +148,7 @@ impl Owner {
                     OwnerRequest::ExplainMany { .. } => {
                         asked -= 1;
                         let reply = OwnerReply::ExplainedWithKeys(Vec::new());
-                        let payload = rmp_serde::to_vec_named(&reply).expect("a reply");
+                        let payload = reply.encode();
                         let to = message.reply.expect("a request wants a reply");
                         client.publish(to, payload.into()).await.expect("sent");
                         continue;
@@ -174,7 +174,7 @@ impl Owner {
                     Says::LaterYes | Says::Never => OwnerReply::TryAgain,
                     Says::Running => cut_off(&log, task, team).await,
                 };
-                let payload = rmp_serde::to_vec_named(&reply).expect("a reply");
+                let payload = reply.encode();
                 let to = message.reply.expect("a request wants a reply");
                 client.publish(to, payload.into()).await.expect("sent");
             }

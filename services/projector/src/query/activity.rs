@@ -8,7 +8,7 @@ use waybill_domain::id::{Environment, KeyId, QueueName, TaskId, TeamId};
 use waybill_domain::time::Timestamp;
 use waybill_log::{Stream, StreamSeq};
 
-use super::{Position, Query};
+use super::Position;
 
 /// Who did what, newest first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,10 +24,7 @@ pub struct ListActivity {
     pub cursor: Option<String>,
 }
 
-impl Query for ListActivity {
-    const SUBJECT: &'static str = "wb.query.activity";
-    type Answer = ActivityPage;
-}
+query!(ListActivity => ActivityPage, "wb.query.activity");
 
 /// Filter of activity; all given conditions must hold. Looks at up to [`MAX_SCAN`] entries per
 /// page.
@@ -151,10 +148,7 @@ pub struct FollowActivity {
     pub limit: u16,
 }
 
-impl Query for FollowActivity {
-    const SUBJECT: &'static str = "wb.query.activity.follow";
-    type Answer = ActivityNews;
-}
+query!(FollowActivity => ActivityNews, "wb.query.activity.follow");
 
 /// The activity after a position.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -177,11 +171,8 @@ pub struct ProveInclusion {
     pub size: u64,
 }
 
-impl Query for ProveInclusion {
-    const SUBJECT: &'static str = "wb.query.audit.inclusion";
-    /// `None` if the tree has no such event.
-    type Answer = Option<Inclusion>;
-}
+// `None` if the tree has no such event.
+query!(ProveInclusion => Option<Inclusion>, "wb.query.audit.inclusion");
 
 /// An inclusion proof, checked according to RFC 9162, 2.1.3.2.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -207,10 +198,7 @@ pub struct ProveConsistency {
     pub to: u64,
 }
 
-impl Query for ProveConsistency {
-    const SUBJECT: &'static str = "wb.query.audit.consistency";
-    type Answer = Consistency;
-}
+query!(ProveConsistency => Consistency, "wb.query.audit.consistency");
 
 /// A consistency proof, checked according to RFC 9162, 2.1.4.2.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -228,11 +216,8 @@ pub struct Consistency {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct AuditKeys {}
 
-impl Query for AuditKeys {
-    const SUBJECT: &'static str = "wb.query.audit.keys";
-    /// One key per line, in the format of `waybill_domain::audit::TrustedKeys`.
-    type Answer = String;
-}
+// One key per line, in the format of `waybill_domain::audit::TrustedKeys`.
+query!(AuditKeys => String, "wb.query.audit.keys");
 
 /// Asks to sign a tree now, if it has grown since its newest checkpoint. Only the notary answers,
 /// not every replica.
@@ -242,8 +227,5 @@ pub struct SignNow {
     pub team: Option<TeamId>,
 }
 
-impl Query for SignNow {
-    const SUBJECT: &'static str = "wb.notary.sign";
-    /// The newest checkpoint as a signed note; `None` if the team has no events.
-    type Answer = Option<String>;
-}
+// The newest checkpoint as a signed note; `None` if the team has no events.
+query!(SignNow => Option<String>, "wb.notary.sign");

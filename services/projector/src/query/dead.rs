@@ -4,7 +4,6 @@ use serde::{Deserialize, Serialize};
 use waybill_domain::id::{TaskId, TeamId};
 use waybill_domain::time::Timestamp;
 
-use super::Query;
 use super::tasks::{Searched, TaskFilter};
 
 /// Limit of groups in one answer.
@@ -21,10 +20,7 @@ pub struct GroupDeadLetters {
     pub limit: u16,
 }
 
-impl Query for GroupDeadLetters {
-    const SUBJECT: &'static str = "wb.query.dead_groups";
-    type Answer = DeadGroups;
-}
+query!(GroupDeadLetters => DeadGroups, "wb.query.dead_groups");
 
 /// Groups of dead letters.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -7,8 +7,6 @@ use waybill_domain::task::{EndReason, Status};
 use waybill_domain::time::Timestamp;
 use waybill_domain::workflow::{FlowStatus, Tally};
 
-use super::Query;
-
 /// A workflow with all of its members.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GetFlow {
@@ -17,10 +15,7 @@ pub struct GetFlow {
     pub workflow: WorkflowId,
 }
 
-impl Query for GetFlow {
-    const SUBJECT: &'static str = "wb.query.flow";
-    type Answer = Option<Flow>;
-}
+query!(GetFlow => Option<Flow>, "wb.query.flow");
 
 /// A workflow.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,10 +80,7 @@ pub struct ListFlows {
     pub cursor: Option<String>,
 }
 
-impl Query for ListFlows {
-    const SUBJECT: &'static str = "wb.query.flows";
-    type Answer = FlowPage;
-}
+query!(ListFlows => FlowPage, "wb.query.flows");
 
 /// A page of workflows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

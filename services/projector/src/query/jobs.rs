@@ -7,8 +7,6 @@ use waybill_domain::id::{QueueName, TeamId};
 use waybill_domain::task::{JobStatus, TaskRow};
 use waybill_domain::time::Timestamp;
 
-use super::Query;
-
 /// Jobs of a team. One that was retried after its end is found as the task that it is now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListJobs {
@@ -41,10 +39,7 @@ pub struct ListJobs {
 /// Largest number of jobs in one answer.
 pub const MAX_JOBS: u16 = 100;
 
-impl Query for ListJobs {
-    const SUBJECT: &'static str = "wb.query.jobs";
-    type Answer = JobPage;
-}
+query!(ListJobs => JobPage, "wb.query.jobs");
 
 /// By what jobs are ordered. By anything but the creation, newest first, they are sorted among the
 /// newest [`super::MAX_SCAN`] tasks that the indexes lead to.
@@ -113,10 +108,7 @@ pub struct CountJobs {
     pub queues: Vec<QueueName>,
 }
 
-impl Query for CountJobs {
-    const SUBJECT: &'static str = "wb.query.job_counts";
-    type Answer = JobCounts;
-}
+query!(CountJobs => JobCounts, "wb.query.job_counts");
 
 /// Numbers of jobs, over those that the log still has.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use waybill_log::{Skipped, Stream, StreamSeq};
 
-use super::{Position, Query};
+use super::Position;
 
 /// Lists the records of both logs that do not count: damaged, misplaced, or from a newer version.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,10 +14,7 @@ pub struct ListSkipped {
     pub limit: u16,
 }
 
-impl Query for ListSkipped {
-    const SUBJECT: &'static str = "wb.query.skipped";
-    type Answer = SkippedPage;
-}
+query!(ListSkipped => SkippedPage, "wb.query.skipped");
 
 /// A page of quarantined records.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,10 +29,7 @@ pub struct SkippedPage {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Verify {}
 
-impl Query for Verify {
-    const SUBJECT: &'static str = "wb.admin.verify";
-    type Answer = Verdict;
-}
+query!(Verify => Verdict, "wb.admin.verify");
 
 /// Result of a comparison.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -7,8 +7,6 @@ use waybill_domain::recurring::RunOf;
 use waybill_domain::task::{EndReason, Status};
 use waybill_domain::time::Timestamp;
 
-use super::Query;
-
 /// Limit of the keys in one question.
 pub const MAX_KEYS: usize = 500;
 
@@ -23,10 +21,7 @@ pub struct ListRuns {
     pub cursor: Option<String>,
 }
 
-impl Query for ListRuns {
-    const SUBJECT: &'static str = "wb.query.runs";
-    type Answer = RunPage;
-}
+query!(ListRuns => RunPage, "wb.query.runs");
 
 /// A page of runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,11 +57,8 @@ pub struct TallyRuns {
     pub schedules: Vec<ScheduleId>,
 }
 
-impl Query for TallyRuns {
-    const SUBJECT: &'static str = "wb.query.runs_tally";
-    /// In the order of the schedules.
-    type Answer = Vec<RunTally>;
-}
+// In the order of the schedules.
+query!(TallyRuns => Vec<RunTally>, "wb.query.runs_tally");
 
 /// How often a schedule has run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -90,8 +82,5 @@ pub struct AreKeysUsed {
     pub keys: Vec<(TeamId, String)>,
 }
 
-impl Query for AreKeysUsed {
-    const SUBJECT: &'static str = "wb.query.keys_used";
-    /// In the order of the keys.
-    type Answer = Vec<bool>;
-}
+// In the order of the keys.
+query!(AreKeysUsed => Vec<bool>, "wb.query.keys_used");

@@ -5,7 +5,6 @@ use waybill_domain::id::TeamId;
 use waybill_domain::task::TaskRow;
 use waybill_domain::time::Timestamp;
 
-use super::Query;
 use super::tasks::TaskFilter;
 
 /// The next tasks of a team that match, newest first. Unlike a list it stops when it is full, and
@@ -26,10 +25,7 @@ pub struct SelectTasks {
     pub limit: u16,
 }
 
-impl Query for SelectTasks {
-    const SUBJECT: &'static str = "wb.query.select";
-    type Answer = Selection;
-}
+query!(SelectTasks => Selection, "wb.query.select");
 
 /// Tasks that match.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

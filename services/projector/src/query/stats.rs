@@ -4,8 +4,6 @@ use serde::{Deserialize, Serialize};
 use waybill_domain::id::{QueueName, TeamId};
 use waybill_domain::time::Timestamp;
 
-use super::Query;
-
 /// Steps in one answer, those of all series together.
 pub const MAX_STEPS: u64 = 2_000;
 /// Queues that a query may name.
@@ -23,10 +21,7 @@ pub struct GetStats {
     pub queues: Vec<QueueName>,
 }
 
-impl Query for GetStats {
-    const SUBJECT: &'static str = "wb.query.stats";
-    type Answer = Stats;
-}
+query!(GetStats => Stats, "wb.query.stats");
 
 /// What happened to the tasks of a team in a time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -12,8 +12,6 @@ use waybill_domain::time::Timestamp;
 use waybill_domain::vault::Resolve;
 use waybill_log::StreamSeq;
 
-use super::Query;
-
 /// A task by id.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GetTask {
@@ -25,10 +23,7 @@ pub struct GetTask {
     pub detail: bool,
 }
 
-impl Query for GetTask {
-    const SUBJECT: &'static str = "wb.query.task";
-    type Answer = Option<TaskView>;
-}
+query!(GetTask => Option<TaskView>, "wb.query.task");
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskView {
@@ -91,10 +86,7 @@ pub struct ListTasks {
     pub detail: bool,
 }
 
-impl Query for ListTasks {
-    const SUBJECT: &'static str = "wb.query.tasks";
-    type Answer = TaskPage;
-}
+query!(ListTasks => TaskPage, "wb.query.tasks");
 
 /// Filter of tasks; all given conditions must hold.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -372,10 +364,7 @@ pub struct ByIdempotencyKey {
     pub key: String,
 }
 
-impl Query for ByIdempotencyKey {
-    const SUBJECT: &'static str = "wb.query.idempotency";
-    type Answer = Option<IdempotentTask>;
-}
+query!(ByIdempotencyKey => Option<IdempotentTask>, "wb.query.idempotency");
 
 /// A task that was created with an idempotency key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -396,10 +385,7 @@ pub struct GetCounters {
     pub queue: Option<QueueName>,
 }
 
-impl Query for GetCounters {
-    const SUBJECT: &'static str = "wb.query.counters";
-    type Answer = Counters;
-}
+query!(GetCounters => Counters, "wb.query.counters");
 
 /// Counters of a team, over the tasks that the log still has.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]

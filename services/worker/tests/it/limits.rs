@@ -91,7 +91,7 @@ async fn standing(rig: &Rig, name: &str) -> Vec<KeyStanding> {
         team: team(),
         key: Some(key(name)),
     };
-    let bytes = rmp_serde::to_vec_named(&request).expect("encodes");
+    let bytes = request.encode();
     let mut all = Vec::new();
     for partition in partitions().all() {
         let reply = ask(rig, partition, bytes.clone()).await;
@@ -109,7 +109,7 @@ async fn ask(rig: &Rig, partition: Partition, bytes: Vec<u8>) -> OwnerReply {
         .client()
         .request(subject(partition), bytes.into())
         .await;
-    rmp_serde::from_slice(&reply.expect("a reply").payload).expect("an owner's reply")
+    OwnerReply::decode(&reply.expect("a reply").payload).expect("an owner's reply")
 }
 
 #[tokio::test]
@@ -271,7 +271,7 @@ async fn what_was_set_beats_what_tasks_say_and_a_pause_holds_all_partitions() {
     }
     let task = *held.first().expect("one");
     let request = OwnerRequest::Explain { task, team: team() };
-    let bytes = rmp_serde::to_vec_named(&request).expect("encodes");
+    let bytes = request.encode();
     match ask(&stage.rig, task.partition(), bytes).await {
         OwnerReply::Explained(told) => {
             assert_eq!(told.blocker, Some(Blocker::LimitPaused { until: None }));

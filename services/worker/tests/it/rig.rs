@@ -248,14 +248,14 @@ impl Rig {
             actor: Actor::Operator("test".into()),
             traceparent: None,
         };
-        let bytes = rmp_serde::to_vec_named(&request).expect("encodes");
+        let bytes = request.encode();
         let reply = self
             .log
             .client()
             .request(subject(task.partition()), bytes.into())
             .await
             .expect("a reply");
-        rmp_serde::from_slice(&reply.payload).expect("an owner's reply")
+        OwnerReply::decode(&reply.payload).expect("an owner's reply")
     }
 
     /// All events in TASKS.
