@@ -22,7 +22,7 @@ use crate::query::Position;
 use crate::replay::{ReplayError, apply};
 
 /// Limit of records that are gathered before they are applied.
-const MAX_GATHERED: usize = 12 * BATCH_EVENTS;
+const MAX_GATHERED: usize = 4 * BATCH_EVENTS;
 /// Pause after an error of a tail, which is temporary.
 const PAUSE: Duration = Duration::from_millis(200);
 

@@ -33,8 +33,9 @@ use super::{
 use crate::query::Position;
 
 /// Limit of events in one batch. Each changes at most twelve rows and, in the figures of steps of
-/// time, eighteen; the store accepts ten thousand.
-pub const BATCH_EVENTS: usize = 330;
+/// time, eighteen; the store accepts 32,768. The more events a batch has, the more of them are about the
+/// same tasks and figures, whose rows are written once.
+pub const BATCH_EVENTS: usize = 1_000;
 /// The same for CONTROL. Each event can complete a subtree on each of about twenty levels of its
 /// team's audit tree.
 const CONTROL_BATCH_EVENTS: usize = 250;
@@ -81,7 +82,7 @@ pub struct Projection {
     /// The records at those positions, to determine whether the log still has them.
     marks: [Option<Mark>; 2],
     pub(super) floor: StreamSeq,
-    pub(super) open_rows: HashMap<TaskId, TaskRow>,
+    pub(super) open_rows: HashMap<TaskId, Box<TaskRow>>,
     pub(super) counts: CountsCache,
     pub(super) job_counts: CountsCache,
     pub(super) pulled_counts: CountsCache,
@@ -419,7 +420,7 @@ impl Projection {
         };
         let stored = match self.open_rows.remove(&id) {
             Some(row) => Some(row),
-            None => stored_row(&self.store, id)?,
+            None => stored_row(&self.store, id)?.map(Box::new),
         };
         Ok(stored.map(|row| vacant.insert(Touched::stored(row))))
     }
@@ -434,7 +435,7 @@ impl Projection {
     ) {
         put_place(batch, &row, fingerprint);
         self.stats.created(self.floor, &row);
-        touched.insert(row.id, Touched::new(row));
+        touched.insert(row.id, Touched::new(Box::new(row)));
     }
 
     /// Applies a restatement. The row is replaced by what the restatement says, whether or not
@@ -453,7 +454,7 @@ impl Projection {
             None => {
                 let row = match self.open_rows.remove(&id) {
                     Some(row) => Some(row),
-                    None => stored_row(&self.store, id)?,
+                    None => stored_row(&self.store, id)?.map(Box::new),
                 };
                 row.map(Touched::stored)
             }
@@ -491,7 +492,7 @@ impl Projection {
                     return Ok(());
                 };
                 put_place(batch, &row, fingerprint);
-                Touched::new(row)
+                Touched::new(Box::new(row))
             }
         };
         batch.put(RESTATED, keys::task(seq), keys::task(restated.position));

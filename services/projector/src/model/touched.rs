@@ -13,11 +13,12 @@ pub(super) struct Touched {
     pub(super) times: Option<Times>,
     /// Where it counts among jobs in the store.
     pub(super) job: Option<usize>,
-    pub(super) row: TaskRow,
+    // Boxed, since a row is large, and maps move what they hold when they grow.
+    pub(super) row: Box<TaskRow>,
 }
 
 impl Touched {
-    pub(super) fn stored(row: TaskRow) -> Self {
+    pub(super) fn stored(row: Box<TaskRow>) -> Self {
         Self {
             before: Some(row.status),
             times: Some(Times::of(&row)),
@@ -26,7 +27,7 @@ impl Touched {
         }
     }
 
-    pub(super) fn new(row: TaskRow) -> Self {
+    pub(super) fn new(row: Box<TaskRow>) -> Self {
         Self {
             before: None,
             times: None,

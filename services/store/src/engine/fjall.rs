@@ -16,7 +16,7 @@ use crate::{KeyRange, key_range::Order};
 
 /// A batch is copied to the journal in one piece, and held in memory until then.
 pub(super) const LIMITS: Limits = Limits {
-    rows: 10_000,
+    rows: 32_768,
     key_len: MAX_KEY_LEN,
     value_len: 4 * 1024 * 1024,
 };
