@@ -209,14 +209,13 @@ impl<'a> Accepting<'a> {
     /// The same with an id that was made before, for the partition of its queue.
     pub async fn accept_as(
         &self,
-        checked: Checked,
+        mut checked: Checked,
         key: Option<String>,
         id: TaskId,
         now: Timestamp,
     ) -> Result<Accepted, ApiError> {
         // Checked before a key is stored in vain.
         self.state.room.check()?;
-        let mut checked = checked;
         if let Some(raw) = checked.raw.take() {
             let (envelope, epoch) = self.seal(id, &raw).await?;
             checked.spec.set_sealed(&raw, envelope, epoch);
@@ -232,7 +231,6 @@ impl<'a> Accepting<'a> {
         id: TaskId,
         now: Timestamp,
     ) -> Result<Accepted, ApiError> {
-        let partition = id.partition();
         let mut created = checked.spec.accept(id, self.team.clone(), key, now);
         if created.fingerprint.is_some() {
             created.fingerprint = checked.as_given.or(created.fingerprint);
@@ -255,7 +253,8 @@ impl<'a> Accepting<'a> {
         let TaskEvent::Created(created) = event else {
             return Err(ApiError::internal(&"an accepted task is a created one"));
         };
-        let subject = TaskSubject::event(partition, self.team, &created.queue, CREATED).to_string();
+        let subject =
+            TaskSubject::event(id.partition(), self.team, &created.queue, CREATED).to_string();
         let record = NewRecord {
             subject,
             event: name,

@@ -49,6 +49,7 @@ pub async fn ask_to_change(
         | OwnerReply::Reported { .. }
         | OwnerReply::Extended { .. }
         | OwnerReply::LeaseLost
+        | OwnerReply::Several(_)
         | OwnerReply::Workers(_)
         | OwnerReply::Noted => Err(no_owner()),
     }

@@ -68,7 +68,6 @@ pub async fn find_row(
 
 /// Asks a projector, and once more as of the end of the log before the task is called absent. Another gateway may have accepted it, and the
 /// projector that answered may be cut off from the leader of the log, where it took the end of its own copy for the end of the log.
-///
 /// Boxed, since the compiler copies the body of an asynchronous function into each crate that awaits it.
 fn certain<'a>(
     state: &'a TasksApi,

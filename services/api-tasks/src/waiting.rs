@@ -367,6 +367,7 @@ pub(crate) async fn explain_task(
             | OwnerReply::Reported { .. }
             | OwnerReply::Extended { .. }
             | OwnerReply::LeaseLost
+            | OwnerReply::Several(_)
             | OwnerReply::Workers(_)
             | OwnerReply::Noted
             | OwnerReply::ExplainedMany(_)

@@ -58,6 +58,9 @@ coded!(OwnerReply);
 #[error("malformed: {0}")]
 pub struct Malformed(String);
 
+/// Most requests of an [`OwnerRequest::Several`].
+pub const MAX_SEVERAL: usize = 100;
+
 /// A request to an owner.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -223,6 +226,9 @@ pub enum OwnerRequest {
         #[serde(default)]
         holder: Option<String>,
     },
+    /// Several requests at once, at most [`MAX_SEVERAL`] and none of them of this kind: each is taken or
+    /// refused by itself. The answer is [`OwnerReply::Several`], in their order.
+    Several(Vec<OwnerRequest>),
     /// About workers that pull. Nothing is stored.
     Workers(WorkersRequest),
     /// Cancel all of these that have not ended, in one decision: members of a workflow. Running
@@ -583,4 +589,6 @@ pub enum OwnerReply {
     ExplainedWithKeys(Vec<(TaskId, Option<Blocker>, Option<LimitKey>)>),
     /// How workers stand.
     Workers(WorkersTold),
+    /// The answers to several requests.
+    Several(Vec<OwnerReply>),
 }

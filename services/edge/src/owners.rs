@@ -93,6 +93,37 @@ impl Owners {
         })
     }
 
+    /// Sends several requests to the owner of one partition at once, at most [`MAX_SEVERAL`](command::MAX_SEVERAL), and asks
+    /// again for each one that it did not answer definitely, as [`Self::ask_until_answered`] does. The answers are in their order.
+    pub fn ask_several(
+        &self,
+        partition: Partition,
+        requests: Vec<OwnerRequest>,
+    ) -> BoxFuture<'_, Vec<Result<Option<OwnerReply>, ApiError>>> {
+        Box::pin(async move {
+            let all = OwnerRequest::Several(requests);
+            let asked = self.ask_one(partition, &all, DECISION_TIMEOUT).await;
+            let OwnerRequest::Several(requests) = all else {
+                return Vec::new();
+            };
+            // A worker of before knows no such request, and asks to try again.
+            let told = match asked {
+                Ok(Some(OwnerReply::Several(told))) if told.len() == requests.len() => told,
+                _ => vec![OwnerReply::TryAgain; requests.len()],
+            };
+            join_all(
+                requests
+                    .iter()
+                    .zip(told)
+                    .map(async |(request, told)| match told {
+                        OwnerReply::TryAgain => self.ask_until_answered(partition, request).await,
+                        told => Ok(Some(told)),
+                    }),
+            )
+            .await
+        })
+    }
+
     /// Asks the owner of one partition until it answers definitely. `None`: it did not within the gateway's patience. A partition that changes
     /// hands has an owner again within seconds, and a client should not wait for many of them. Asking twice must be harmless.
     pub fn ask_until_answered(

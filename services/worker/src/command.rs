@@ -4,14 +4,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::StreamExt;
+use futures::future::join_all;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
-use waybill_domain::command::{OwnerReply, OwnerRequest, subject};
+use waybill_domain::command::{MAX_SEVERAL, OwnerReply, OwnerRequest, subject};
 use waybill_domain::partition::Partition;
 
-/// Bound of the queue of requests to a partition. Beyond it, clients are asked to try again, which
-/// is cheaper than an ever longer queue.
-const MAX_WAITING: usize = 256;
+/// Bound of the queue of requests to a partition, in which the reports of some dozen workers have room.
+/// Beyond it, clients are asked to try again, which is cheaper than an ever longer queue.
+const MAX_WAITING: usize = 2_048;
 
 /// How long an owner waits for the answer of another one.
 const ASK_TIMEOUT: Duration = Duration::from_millis(800);
@@ -89,14 +90,13 @@ impl CommandSource for NatsCommands {
                 };
                 let Some(message) = message else { break };
                 let Some(to) = message.reply else { continue };
-                let (reply, answer) = oneshot::channel();
-                match OwnerRequest::decode(&message.payload) {
-                    // A full queue drops `reply`, and the client is asked to try again.
-                    Ok(request) => drop(tx.try_send(Command { request, reply })),
+                let answer = match OwnerRequest::decode(&message.payload) {
+                    Ok(request) => take_in(&tx, request),
                     Err(error) => {
-                        tracing::warn!(%partition, %error, "a request to the partition cannot be decoded; its client gets no reply");
+                        tracing::warn!(%partition, %error, "a request to the partition cannot be decoded; its client is asked to try again");
+                        Answer::of_nobody()
                     }
-                }
+                };
                 answers.spawn(respond(client.clone(), to, answer));
             }
         });
@@ -119,12 +119,84 @@ impl CommandSource for NatsCommands {
     }
 }
 
-async fn respond(
-    client: async_nats::Client,
-    to: async_nats::Subject,
-    answer: oneshot::Receiver<OwnerReply>,
-) {
-    let answer = answer.await.unwrap_or(OwnerReply::TryAgain);
+/// What will be answered to a message.
+enum Answer {
+    One(oneshot::Receiver<OwnerReply>),
+    Several(Vec<oneshot::Receiver<OwnerReply>>),
+}
+
+impl Answer {
+    /// Nobody will answer.
+    fn of_nobody() -> Self {
+        Self::One(oneshot::channel().1)
+    }
+
+    async fn reply(self) -> OwnerReply {
+        match self {
+            Self::One(answer) => one(answer).await,
+            Self::Several(answers) => {
+                OwnerReply::Several(join_all(answers.into_iter().map(one)).await)
+            }
+        }
+    }
+}
+
+async fn one(answer: oneshot::Receiver<OwnerReply>) -> OwnerReply {
+    answer.await.unwrap_or(OwnerReply::TryAgain)
+}
+
+/// Puts what a message asks for into the queue. If that is full, the client is asked to try again.
+fn take_in(queue: &mpsc::Sender<Command>, request: OwnerRequest) -> Answer {
+    let put = |request| {
+        let (reply, answer) = oneshot::channel();
+        drop(queue.try_send(Command { request, reply }));
+        answer
+    };
+    match request {
+        OwnerRequest::Several(requests) => {
+            let requests = requests.into_iter().take(MAX_SEVERAL);
+            Answer::Several(requests.map(put).collect())
+        }
+        request => Answer::One(put(request)),
+    }
+}
+
+async fn respond(client: async_nats::Client, to: async_nats::Subject, answer: Answer) {
+    let reply = answer.reply().await;
     // The caller has a time limit of its own.
-    let _ = client.publish(to, answer.encode().into()).await;
+    let _ = client.publish(to, reply.encode().into()).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use waybill_domain::worker::WorkersRequest;
+
+    use super::*;
+
+    fn beat(worker: &str) -> OwnerRequest {
+        OwnerRequest::Workers(WorkersRequest::Tell {
+            team: waybill_domain::id::TeamId::parse("team_01kc0q2v9x3d8e5h7j9m1n3p5r")
+                .expect("an id"),
+            worker: waybill_domain::worker::WorkerName::parse(worker).ok(),
+        })
+    }
+
+    #[tokio::test]
+    async fn each_of_several_has_an_answer_of_its_own_in_their_order() {
+        let (queue, mut taken) = mpsc::channel(2);
+        let requests = ["a", "b", "c"].map(beat).to_vec();
+        let answer = take_in(&queue, OwnerRequest::Several(requests));
+        let first = taken.recv().await.expect("the first");
+        let second = taken.recv().await.expect("the second");
+        assert_eq!(second.request, beat("b"));
+        // The second is answered before the first; for the third the queue had no room.
+        second.reply.send(OwnerReply::LeaseLost).expect("waits");
+        first.reply.send(OwnerReply::Noted).expect("waits");
+        let told = [
+            OwnerReply::Noted,
+            OwnerReply::LeaseLost,
+            OwnerReply::TryAgain,
+        ];
+        assert_eq!(answer.reply().await, OwnerReply::Several(told.to_vec()));
+    }
 }

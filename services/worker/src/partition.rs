@@ -56,6 +56,8 @@ use waits::{next_page, poll_option, read};
 
 /// Limit of new tasks applied at once.
 const MAX_TAIL: usize = 500;
+/// Limit of requests taken at once.
+const MAX_COMMANDS: usize = 256;
 /// Longest sleep of the loop: tasks that wait for a date follow the wall clock, which may jump.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 /// How long a partition that is being given up waits for the log to store its last results. The next owner finds what is missing.
@@ -231,6 +233,7 @@ pub async fn serve(
     let mut horizon = serving.low.horizon();
     let mut draining: Option<Instant> = None;
     let mut leave = parts.leave.clone();
+    let mut came = Vec::new();
     let exit = loop {
         draining = match (draining, parts.is_leaving()) {
             (None, true) => Some(serving.begins_to_drain()),
@@ -277,9 +280,12 @@ pub async fn serve(
             }
             // Without the lease, there may be another owner by now, and the local state may be outdated: no reply is better than a
             // wrong one. A dropped request is answered with `TryAgain`.
-            Some(command) = commands.queue.recv() => if lease.is_held() {
-                serving.command(command);
-            },
+            // All that have come are taken at once, so that what they decide is stored together.
+            1.. = commands.queue.recv_many(&mut came, MAX_COMMANDS) => {
+                for command in came.drain(..).filter(|_| lease.is_held()) {
+                    serving.command(command);
+                }
+            }
             Some(read) = serving.reading.join_next() => if let (Ok((command, found)), true) = (read, lease.is_held()) {
                 serving.redeliver(command, found);
             },

@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::try_join_all;
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::time::Instant;
 use waybill_commands::entropy;
@@ -21,7 +20,7 @@ use waybill_domain::worker::WorkerName;
 use waybill_edge::Edge;
 use waybill_edge::auth::Caller;
 use waybill_edge::auth::needs::{InQueues, JobsWrite};
-use waybill_edge::claims::request_of;
+use waybill_edge::claims::requests_of;
 use waybill_edge::error::ApiError;
 
 use super::object::ClaimedWork;
@@ -249,15 +248,15 @@ impl Claiming {
 
     /// The tasks with what their workers need, as accepted.
     async fn read(&self, given: &[ClaimedTask]) -> Result<Vec<ClaimedWork>, ApiError> {
-        try_join_all(given.iter().map(|task| async {
-            let created = request_of(&self.state, task).await?;
+        let requests = requests_of(&self.state, given).await?;
+        let claims = given.iter().zip(requests).map(|(task, created)| {
             let claim = ClaimId {
                 task: task.task,
                 attempt: task.attempt,
             };
-            Ok(ClaimedWork::new(claim, task.lease_ms, created))
-        }))
-        .await
+            ClaimedWork::new(claim, task.lease_ms, created)
+        });
+        Ok(claims.collect())
     }
 
     /// Tells the owners that nobody waits any more.

@@ -1,7 +1,6 @@
 //! `POST /v1/claims/reports`: up to a hundred reports in one request, each with an outcome of its own.
 
 use axum::extract::State;
-use futures::future::join_all;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
@@ -18,7 +17,7 @@ use waybill_edge::warnings::{Handling, Warning};
 
 use super::object::ReportedClaim;
 use super::report::{CompleteClaim, FailClaim, Heartbeat, ReportProgress};
-use super::settle::settle;
+use super::settle::{Sent, settle_many};
 
 /// Reports about claims.
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -116,31 +115,34 @@ pub(crate) async fn report_many(
         let message = format!("reports must be 1 to {MAX_CLAIMED}, not {}", reports.len());
         return Err(ApiError::bad_field("reports", message));
     }
-    let results = join_all(reports.into_iter().map(|report| async {
-        let checked = report.check(&caller.plan);
-        let reported = match checked {
-            Ok((claim, what)) => settle(&state, &caller, claim, what).await,
-            Err(error) => Err(error),
-        };
-        match reported {
-            Ok(claim) => ReportResult {
+    let checked = reports.into_iter().map(|report| {
+        let (claim, what) = report.check(&caller.plan)?;
+        Sent::new(&state, &caller, claim, what)
+    });
+    let settled = settle_many(&state, &caller, checked.collect()).await;
+    Ok(axum::Json(ReportList {
+        results: settled.into_iter().map(ReportResult::of).collect(),
+        warnings,
+    }))
+}
+
+impl ReportResult {
+    fn of(settled: Result<ReportedClaim, ApiError>) -> Self {
+        match settled {
+            Ok(claim) => Self {
                 status: 200,
                 claim: Some(claim),
                 code: None,
                 error: None,
             },
-            Err(error) => ReportResult {
+            Err(error) => Self {
                 status: error.status.as_u16(),
                 claim: None,
                 code: Some(error.body.code),
                 error: Some(error.body.error.into_owned()),
             },
         }
-    }));
-    Ok(axum::Json(ReportList {
-        results: results.await,
-        warnings,
-    }))
+    }
 }
 
 impl NewReport {

@@ -1,6 +1,10 @@
 //! How a report reaches the owner of the task, and what is answered where that has forgotten the task by then.
 
+use std::collections::BTreeMap;
+
+use futures::future::join_all;
 use waybill_domain::command::{OwnerReply, OwnerRequest, WorkerReport};
+use waybill_domain::partition::Partition;
 use waybill_domain::seq::StreamSeq;
 use waybill_domain::task::history::settled;
 use waybill_domain::task::{ClaimId, Settled};
@@ -15,6 +19,53 @@ use waybill_projector::query::{GetTask, Position};
 
 use super::object::{ClaimOutcome, ReportedClaim};
 
+/// Bytes of reports that are sent to an owner in one message, besides the first of them: the server lets through a megabyte.
+const MOST_BYTES: usize = 256 * 1024;
+
+/// A report that can be sent.
+pub(super) struct Sent {
+    claim: ClaimId,
+    settles: Option<Settled>,
+    bytes: usize,
+    request: OwnerRequest,
+}
+
+impl Sent {
+    /// A report about a claim.
+    ///
+    /// # Errors
+    /// 404 if no partition can have such a claim.
+    pub(super) fn new(
+        state: &Edge,
+        caller: &Caller<InQueues<JobsWrite>>,
+        claim: ClaimId,
+        what: WorkerReport,
+    ) -> Result<Self, ApiError> {
+        // An id that nobody gave out may name any partition.
+        if claim.task.partition().get() >= state.owners.partitions.get() {
+            return Err(ApiError::not_found("Claim not found"));
+        }
+        Ok(Self {
+            claim,
+            settles: what.settles(),
+            bytes: match &what {
+                WorkerReport::Complete { result } => result.body.len(),
+                WorkerReport::Fail { message, .. } => message.len(),
+                WorkerReport::Release | WorkerReport::Progress { .. } => 0,
+            },
+            request: OwnerRequest::Report {
+                task: claim.task,
+                attempt: claim.attempt,
+                team: caller.team.clone(),
+                what,
+                actor: caller.actor(),
+                only: caller.only_queues().unwrap_or_default().to_vec(),
+                holder: None,
+            },
+        })
+    }
+}
+
 /// Reports about a claim. The same report twice is answered alike.
 pub(super) async fn settle(
     state: &Edge,
@@ -22,22 +73,86 @@ pub(super) async fn settle(
     claim: ClaimId,
     what: WorkerReport,
 ) -> Result<ReportedClaim, ApiError> {
-    let settles = what.settles();
-    let partition = claim.task.partition();
-    // An id that nobody gave out may name any partition.
-    if partition.get() >= state.owners.partitions.get() {
-        return Err(ApiError::not_found("Claim not found"));
+    let sent = Sent::new(state, caller, claim, what)?;
+    let asked = state
+        .owners
+        .ask_until_answered(claim.task.partition(), &sent.request);
+    let told = asked.await;
+    answer(state, caller, (claim, sent.settles), told).await
+}
+
+/// Reports about many claims: each owner gets those of its partition together. The answers are in the order of the reports.
+pub(super) async fn settle_many(
+    state: &Edge,
+    caller: &Caller<InQueues<JobsWrite>>,
+    reports: Vec<Result<Sent, ApiError>>,
+) -> Vec<Result<ReportedClaim, ApiError>> {
+    let mut answers: Vec<Option<Result<ReportedClaim, ApiError>>> = Vec::new();
+    let mut partitions: BTreeMap<Partition, Vec<(usize, Sent)>> = BTreeMap::new();
+    for (at, report) in reports.into_iter().enumerate() {
+        answers.push(None);
+        match report {
+            Ok(sent) => {
+                let partition = sent.claim.task.partition();
+                partitions.entry(partition).or_default().push((at, sent));
+            }
+            Err(error) => answers[at] = Some(Err(error)),
+        }
     }
-    let request = OwnerRequest::Report {
-        task: claim.task,
-        attempt: claim.attempt,
-        team: caller.team.clone(),
-        what,
-        actor: caller.actor(),
-        only: caller.only_queues().unwrap_or_default().to_vec(),
-        holder: None,
-    };
-    match state.owners.ask_until_answered(partition, &request).await? {
+    let messages = partitions.into_iter().flat_map(|(partition, sent)| {
+        let messages = split(sent, |(_, sent)| sent.bytes).into_iter();
+        messages.map(move |message| (partition, message))
+    });
+    let told = join_all(messages.map(async |(partition, message)| {
+        let about = message
+            .iter()
+            .map(|(at, sent)| (*at, sent.claim, sent.settles));
+        let about: Vec<_> = about.collect();
+        let requests = message.into_iter().map(|(_, sent)| sent.request).collect();
+        let told = state.owners.ask_several(partition, requests).await;
+        let told = about.into_iter().zip(told);
+        join_all(told.map(async |((at, claim, settles), told)| {
+            (at, answer(state, caller, (claim, settles), told).await)
+        }))
+        .await
+    }));
+    for (at, answer) in told.await.into_iter().flatten() {
+        answers[at] = Some(answer);
+    }
+    let answers = answers.into_iter();
+    answers
+        .map(|answer| answer.unwrap_or_else(|| Err(no_owner())))
+        .collect()
+}
+
+/// In order, each part with no more than [`MOST_BYTES`] besides its first.
+fn split<T>(all: Vec<T>, bytes: impl Fn(&T) -> usize) -> Vec<Vec<T>> {
+    let mut parts: Vec<Vec<T>> = Vec::new();
+    let mut room = 0;
+    for one in all {
+        let needs = bytes(&one);
+        match parts.last_mut() {
+            Some(part) if needs <= room => {
+                room -= needs;
+                part.push(one);
+            }
+            _ => {
+                room = MOST_BYTES;
+                parts.push(vec![one]);
+            }
+        }
+    }
+    parts
+}
+
+/// What is answered to a report, by what the owner said.
+async fn answer(
+    state: &Edge,
+    caller: &Caller<InQueues<JobsWrite>>,
+    (claim, settles): (ClaimId, Option<Settled>),
+    told: Result<Option<OwnerReply>, ApiError>,
+) -> Result<ReportedClaim, ApiError> {
+    match told? {
         Some(OwnerReply::Reported { seq, retries }) => {
             tell(state, caller, seq);
             Ok(reported(claim, outcome(settles), retries, None))
@@ -130,5 +245,22 @@ fn reported(
         will_retry,
         lease_seconds,
         draining: false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_reports_go_in_messages_of_their_own_and_keep_their_order() {
+        let sizes = [0, 1, MOST_BYTES, 0, MOST_BYTES + 1, MOST_BYTES - 1, 1, 1];
+        let parts = split(sizes.to_vec(), |size| *size);
+        for part in &parts {
+            assert!(part[1..].iter().sum::<usize>() <= MOST_BYTES, "{part:?}");
+        }
+        assert_eq!(parts.concat(), sizes);
+        assert_eq!(split(vec![1; 100], |size| *size).len(), 1);
+        assert!(split(Vec::<usize>::new(), |size| *size).is_empty());
     }
 }

@@ -161,6 +161,7 @@ impl Owner {
                     | OwnerRequest::AskLimits(_)
                     | OwnerRequest::Claim(_)
                     | OwnerRequest::CancelTogether { .. }
+                    | OwnerRequest::Several(_)
                     | OwnerRequest::WithdrawClaim { .. }
                     | OwnerRequest::Workers(_)
                     | OwnerRequest::Report { .. }

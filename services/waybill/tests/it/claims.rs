@@ -143,6 +143,44 @@ async fn workers_claim_report_and_lose_what_they_do_not_finish() -> Result<()> {
     Ok(())
 }
 
+/// What the worker no longer has at hand comes from the log, to each claim its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_of_many_gets_from_the_log_what_its_owner_does_not_keep() -> Result<()> {
+    let (mut installation, key) = Installation::with_key()?;
+    installation.set("WAYBILL__WORKER__CACHE_MIB", "0");
+    let up = installation.up().await?;
+    let http = up.http(&key);
+    let tasks = |from: u32| {
+        let tasks = (from..from + 5).map(|n| json!({"queue": "cold", "json": n}));
+        json!({"tasks": tasks.collect::<Vec<_>>()})
+    };
+    for from in [0, 5] {
+        let answer = http.post("/v1/tasks/batch", &tasks(from)).await?;
+        ensure!(answer.status == 200, "{}", answer.error());
+    }
+    let mut held = Vec::new();
+    while held.len() < 10 {
+        let more = claimed(&http, &claim(&["cold"], 10, 60)).await?;
+        ensure!(!more.is_empty(), "only {held:?}");
+        held.extend(more);
+    }
+    let bodies: Vec<_> = held
+        .iter()
+        .filter_map(|held| held["body"].as_str())
+        .collect();
+    let mut numbers: Vec<u32> = bodies.iter().filter_map(|body| body.parse().ok()).collect();
+    numbers.sort_unstable();
+    assert_eq!(numbers, (0..10).collect::<Vec<_>>(), "{held:?}");
+    for held in &held {
+        let task = http
+            .task(held["taskId"].as_str().unwrap_or_default())
+            .await?;
+        assert_eq!(task["body"], held["body"]);
+    }
+    up.interrupt().await?;
+    Ok(())
+}
+
 /// Several reports go in one request, each with a status of its own.
 async fn many_at_once(http: &Http) -> Result<()> {
     for n in 0..5 {

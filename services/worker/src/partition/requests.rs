@@ -43,6 +43,8 @@ impl Serving<'_> {
                 }
             }
             OwnerRequest::Claim(_) => return self.claim(command),
+            // They came one by one into the queue; this would be several within several.
+            OwnerRequest::Several(_) => return,
             OwnerRequest::WithdrawClaim { team, queues, ask } => {
                 self.withdraw_claim(team, queues, *ask);
                 // The caller may be gone.
@@ -267,6 +269,7 @@ impl Serving<'_> {
             | OwnerRequest::NudgeLimits(_)
             | OwnerRequest::ListLimits { .. }
             | OwnerRequest::Claim(_)
+            | OwnerRequest::Several(_)
             | OwnerRequest::WithdrawClaim { .. }
             | OwnerRequest::Workers(_)
             | OwnerRequest::Report { .. }

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::Response;
-use futures::future::try_join_all;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -20,7 +19,7 @@ use waybill_domain::task::ClaimId;
 use waybill_domain::time::Timestamp;
 use waybill_edge::auth::Caller;
 use waybill_edge::auth::needs::{InQueues, JobsWrite};
-use waybill_edge::claims::request_of;
+use waybill_edge::claims::requests_of;
 use waybill_edge::error::ApiError;
 use waybill_edge::iso::Iso;
 use waybill_edge::owners::no_owner;
@@ -150,17 +149,16 @@ pub async fn claim(
         state.acknowledge(&caller.context().position, &caller.team, last);
     }
     let now = entropy::now();
-    let jobs = given.iter().map(|task| async {
-        Ok::<_, ApiError>(HeldJob {
-            created: request_of(state, task).await?,
-            claim: ClaimId {
-                task: task.task,
-                attempt: task.attempt,
-            },
-            ends: now.plus(Duration::from_millis(task.lease_ms.into())),
-        })
+    let requests = requests_of(state, &given).await?;
+    let jobs = given.iter().zip(requests).map(|(task, created)| HeldJob {
+        created,
+        claim: ClaimId {
+            task: task.task,
+            attempt: task.attempt,
+        },
+        ends: now.plus(Duration::from_millis(task.lease_ms.into())),
     });
-    try_join_all(jobs).await
+    Ok(jobs.collect())
 }
 
 /// A claim whose answer is waited for. Dropped before it is known, as when its client goes away, the claim is withdrawn.

@@ -525,6 +525,7 @@ impl Ledger {
                     | OwnerReply::Reported { .. }
                     | OwnerReply::Extended { .. }
                     | OwnerReply::LeaseLost
+                    | OwnerReply::Several(_)
                     | OwnerReply::Workers(_)
                     | OwnerReply::ExplainedMany(_)
                     | OwnerReply::ExplainedWithKeys(_) => true,

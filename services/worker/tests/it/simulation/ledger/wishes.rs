@@ -113,6 +113,7 @@ impl Ledger {
             | OwnerReply::Reported { .. }
             | OwnerReply::Extended { .. }
             | OwnerReply::LeaseLost
+            | OwnerReply::Several(_)
             | OwnerReply::Workers(_) => "told of claims",
         });
         if let Some(asked) = self.asked.get_mut(number) {
