@@ -47,7 +47,7 @@ fn carried(task: &ClaimedTask) -> Option<TaskCreated> {
 }
 
 /// The requests that were stored at these positions. Tasks that are claimed together were often created together, and a message of the log
-/// comes as a whole however little of it is wanted: so each is read once.
+/// comes as a whole however little of it is wanted: so each is read once. Of one of which a single event is wanted, the others are not unpacked.
 async fn stored(
     log: &dyn Log,
     positions: Vec<StreamSeq>,
@@ -61,7 +61,11 @@ async fn stored(
         let mut found = Vec::new();
         // Of a log from before frames, these are several messages.
         while let Some(&first) = wanted.first() {
-            for record in log.read_message(Stream::Tasks, first).await? {
+            let records = match wanted.len() {
+                1 => log.read(Stream::Tasks, first).await?.into_iter().collect(),
+                _ => log.read_message(Stream::Tasks, first).await?,
+            };
+            for record in records {
                 if wanted.remove(&record.seq) {
                     found.extend(request(&record).map(|created| (record.seq, created)));
                 }
