@@ -12,7 +12,6 @@ use waybill_domain::id::{LimitKey, TaskId, TeamId};
 use waybill_domain::partition::Partition;
 use waybill_domain::task::Status;
 use waybill_domain::time::Timestamp;
-use waybill_edge::error::ApiError;
 use waybill_edge::warnings::Warning;
 use waybill_projector::query::TaskView;
 
@@ -62,7 +61,7 @@ impl Blocked {
         team: &TeamId,
         views: impl IntoIterator<Item = &'v TaskView>,
         now: Timestamp,
-    ) -> Result<Self, ApiError> {
+    ) -> Self {
         let mut by = HashMap::new();
         let mut rows = HashMap::new();
         let mut asked: BTreeMap<Partition, Vec<TaskId>> = BTreeMap::new();
@@ -89,7 +88,7 @@ impl Blocked {
         });
         let mut told = HashMap::new();
         for answer in join_all(questions).await {
-            let answer = answer?.into_iter();
+            let answer = answer.into_iter();
             told.extend(answer.map(|(task, blocker, key)| (task, (blocker, key))));
         }
         let mut unknown = 0;
@@ -102,7 +101,7 @@ impl Blocked {
             });
             by.insert(id, shown);
         }
-        Ok(Self { by, unknown })
+        Self { by, unknown }
     }
 
     /// What to show of a task: nothing if it runs or has ended, `null` if nobody could tell.
@@ -123,22 +122,17 @@ impl Blocked {
     }
 }
 
-/// Asks the owner of a partition once; nothing if it does not answer in time.
-async fn ask(
-    state: &TasksApi,
-    partition: Partition,
-    request: OwnerRequest,
-) -> Result<Vec<Told>, ApiError> {
-    let answer = state.owners.ask_one(partition, &request, PATIENCE).await?;
-    Ok(match answer {
-        Some(OwnerReply::ExplainedWithKeys(told)) => told,
+/// Asks the owner of a partition once; nothing if it does not answer in time, or what nobody here understands: a list is an answer then, too.
+async fn ask(state: &TasksApi, partition: Partition, request: OwnerRequest) -> Vec<Told> {
+    match state.owners.ask_one(partition, &request, PATIENCE).await {
+        Ok(Some(OwnerReply::ExplainedWithKeys(told))) => told,
         // A worker of before.
-        Some(OwnerReply::ExplainedMany(told)) => {
+        Ok(Some(OwnerReply::ExplainedMany(told))) => {
             let told = told.into_iter();
             told.map(|(task, blocker)| (task, blocker, None)).collect()
         }
         _ => Vec::new(),
-    })
+    }
 }
 
 #[cfg(test)]

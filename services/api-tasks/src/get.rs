@@ -108,7 +108,7 @@ pub(crate) async fn get_task(
         context.under_way.give_back();
         view = awaited(&state, &caller.team, id, view, params.r#for, deadline).await?;
     }
-    let blocked = Blocked::find(&state, &caller.team, [&view], entropy::now()).await?;
+    let blocked = Blocked::find(&state, &caller.team, [&view], entropy::now()).await;
     warnings.extend(blocked.warning());
     let task = Task::read(view, Attempts::Shown).blocked_by(blocked.of(id));
     let task = Sees(caller.sees_payloads(&state)).task(task);

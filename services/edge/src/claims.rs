@@ -47,7 +47,8 @@ fn carried(task: &ClaimedTask) -> Option<TaskCreated> {
 }
 
 /// The requests that were stored at these positions. Tasks that are claimed together were often created together, and a message of the log
-/// comes as a whole however little of it is wanted: so each is read once. Of one of which a single event is wanted, the others are not unpacked.
+/// comes as a whole however little of it is wanted: so each is read once. Where a single event of
+/// it is wanted, the others are not unpacked.
 async fn stored(
     log: &dyn Log,
     positions: Vec<StreamSeq>,

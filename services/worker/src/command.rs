@@ -169,26 +169,26 @@ async fn respond(client: async_nats::Client, to: async_nats::Subject, answer: An
 
 #[cfg(test)]
 mod tests {
-    use waybill_domain::worker::WorkersRequest;
+    use waybill_domain::id::TeamId;
+    use waybill_domain::worker::{WorkerName, WorkersRequest};
 
     use super::*;
 
-    fn beat(worker: &str) -> OwnerRequest {
+    fn about(worker: &str) -> OwnerRequest {
         OwnerRequest::Workers(WorkersRequest::Tell {
-            team: waybill_domain::id::TeamId::parse("team_01kc0q2v9x3d8e5h7j9m1n3p5r")
-                .expect("an id"),
-            worker: waybill_domain::worker::WorkerName::parse(worker).ok(),
+            team: TeamId::parse("team_01kc0q2v9x3d8e5h7j9m1n3p5r").expect("an id"),
+            worker: WorkerName::parse(worker).ok(),
         })
     }
 
     #[tokio::test]
     async fn each_of_several_has_an_answer_of_its_own_in_their_order() {
         let (queue, mut taken) = mpsc::channel(2);
-        let requests = ["a", "b", "c"].map(beat).to_vec();
+        let requests = ["a", "b", "c"].map(about).to_vec();
         let answer = take_in(&queue, OwnerRequest::Several(requests));
         let first = taken.recv().await.expect("the first");
         let second = taken.recv().await.expect("the second");
-        assert_eq!(second.request, beat("b"));
+        assert_eq!(second.request, about("b"));
         // The second is answered before the first; for the third the queue had no room.
         second.reply.send(OwnerReply::LeaseLost).expect("waits");
         first.reply.send(OwnerReply::Noted).expect("waits");

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use futures::future::join_all;
 use waybill_domain::command::{OwnerReply, OwnerRequest, WorkerReport};
+use waybill_domain::id::QueueName;
 use waybill_domain::partition::Partition;
 use waybill_domain::seq::StreamSeq;
 use waybill_domain::task::history::settled;
@@ -21,6 +22,9 @@ use super::object::{ClaimOutcome, ReportedClaim};
 
 /// Bytes of reports that are sent to an owner in one message, besides the first of them: the server lets through a megabyte.
 const MOST_BYTES: usize = 256 * 1024;
+
+/// Bytes of a report besides what the worker says and the names of queues: ids, the actor, and the names of all members.
+const OTHER_BYTES: usize = 512;
 
 /// A report that can be sent.
 pub(super) struct Sent {
@@ -45,25 +49,34 @@ impl Sent {
         if claim.task.partition().get() >= state.owners.partitions.get() {
             return Err(ApiError::not_found("Claim not found"));
         }
+        let only = caller.only_queues().unwrap_or_default();
         Ok(Self {
             claim,
             settles: what.settles(),
-            bytes: match &what {
-                WorkerReport::Complete { result } => result.body.len(),
-                WorkerReport::Fail { message, .. } => message.len(),
-                WorkerReport::Release | WorkerReport::Progress { .. } => 0,
-            },
+            bytes: bytes(&what, only),
             request: OwnerRequest::Report {
                 task: claim.task,
                 attempt: claim.attempt,
                 team: caller.team.clone(),
                 what,
                 actor: caller.actor(),
-                only: caller.only_queues().unwrap_or_default().to_vec(),
+                only: only.to_vec(),
                 holder: None,
             },
         })
     }
+}
+
+/// About how many bytes a report takes in a message. Each names the queues that the caller is limited to.
+fn bytes(what: &WorkerReport, only: &[QueueName]) -> usize {
+    let said = match what {
+        WorkerReport::Complete { result } => result.body.len(),
+        WorkerReport::Fail { message, .. } => message.len(),
+        WorkerReport::Progress { message, .. } => message.as_ref().map_or(0, String::len),
+        WorkerReport::Release => 0,
+    };
+    let names = only.iter().map(|queue| queue.as_str().len() + 2);
+    OTHER_BYTES + said + names.sum::<usize>()
 }
 
 /// Reports about a claim. The same report twice is answered alike.
@@ -87,16 +100,15 @@ pub(super) async fn settle_many(
     caller: &Caller<InQueues<JobsWrite>>,
     reports: Vec<Result<Sent, ApiError>>,
 ) -> Vec<Result<ReportedClaim, ApiError>> {
-    let mut answers: Vec<Option<Result<ReportedClaim, ApiError>>> = Vec::new();
+    let mut answers = Vec::new();
     let mut partitions: BTreeMap<Partition, Vec<(usize, Sent)>> = BTreeMap::new();
     for (at, report) in reports.into_iter().enumerate() {
-        answers.push(None);
         match report {
             Ok(sent) => {
                 let partition = sent.claim.task.partition();
                 partitions.entry(partition).or_default().push((at, sent));
             }
-            Err(error) => answers[at] = Some(Err(error)),
+            Err(error) => answers.push((at, Err(error))),
         }
     }
     let messages = partitions.into_iter().flat_map(|(partition, sent)| {
@@ -116,13 +128,9 @@ pub(super) async fn settle_many(
         }))
         .await
     }));
-    for (at, answer) in told.await.into_iter().flatten() {
-        answers[at] = Some(answer);
-    }
-    let answers = answers.into_iter();
-    answers
-        .map(|answer| answer.unwrap_or_else(|| Err(no_owner())))
-        .collect()
+    answers.extend(told.await.into_iter().flatten());
+    answers.sort_unstable_by_key(|(at, _)| *at);
+    answers.into_iter().map(|(_, answer)| answer).collect()
 }
 
 /// In order, each part with no more than [`MOST_BYTES`] besides its first.

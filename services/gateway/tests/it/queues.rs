@@ -1,6 +1,8 @@
 //! Queues through the API: pauses and limits, who may decide them, and what is refused.
 
 use anyhow::{Context, Result};
+use bytes::Bytes;
+use futures::StreamExt;
 use http::Method;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -476,6 +478,18 @@ async fn figures_are_told_by_queue_and_step_and_wrong_times_are_refused() -> Res
     world.stop().await
 }
 
+async fn nobody_says_what_blocks(http: &Http, id: &str) -> Result<()> {
+    for path in [format!("/v1/tasks/{id}"), "/v1/tasks".to_owned()] {
+        let answer = http.get(&path).await?;
+        assert_eq!(answer.status, 200, "{}", answer.error());
+        let told = answer.json();
+        let task = told.get("task").unwrap_or(&told["tasks"][0]);
+        assert_eq!(task.get("blockedBy"), Some(&Value::Null), "{told}");
+        assert_eq!(told["warnings"][0]["field"], "blockedBy", "{told}");
+    }
+    Ok(())
+}
+
 /// Nothing runs without a worker, so a drained queue is so at once.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_queue_without_a_running_task_is_drained_and_an_unknown_blocker_is_said() -> Result<()> {
@@ -499,12 +513,26 @@ async fn a_queue_without_a_running_task_is_drained_and_an_unknown_blocker_is_sai
     );
 
     // There is no worker to say what keeps it from running.
-    for path in [format!("/v1/tasks/{id}"), "/v1/tasks".to_owned()] {
-        let told = http.get(&path).await?.json();
-        let task = told.get("task").unwrap_or(&told["tasks"][0]);
-        assert_eq!(task.get("blockedBy"), Some(&Value::Null), "{told}");
-        assert_eq!(told["warnings"][0]["field"], "blockedBy", "{told}");
-    }
+    nobody_says_what_blocks(http, &id).await?;
+    // Now there is one of a later version, whose words nobody here understands.
+    let client = world.log.client();
+    let mut requests = client.subscribe("wb.cmd.*").await?;
+    client.flush().await?;
+    let (asked, was_asked) = tokio::sync::watch::channel(());
+    let worker = tokio::spawn(async move {
+        while let Some(message) = requests.next().await {
+            asked.send_replace(());
+            if let Some(to) = message.reply {
+                client
+                    .publish(to, Bytes::from_static(b"\xc1"))
+                    .await
+                    .expect("sent");
+            }
+        }
+    });
+    nobody_says_what_blocks(http, &id).await?;
+    assert!(was_asked.has_changed()?, "the worker was asked");
+    worker.abort();
     let mut later = a_task_for_now();
     later["delay"] = json!("1h");
     let later = http.create(&later).await?;
