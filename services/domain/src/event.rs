@@ -34,8 +34,8 @@ pub use remains::Remains;
 pub use task::{
     Answer, AttemptFailed, Blocks, BodyEncoding, CallbackFailed, CallbackSent, CancelRequested,
     Failure, FailureKind, HeaderValues, PartitionOwned, PriorityChanged, RunRequested,
-    SealedHeaders, Standing, TargetDisabled, TaskCancelled, TaskCreated, TaskDead, TaskEnd,
-    TaskEvent, TaskExpired, TaskLimitPaused, TaskProgressed, TaskPurged, TaskReleased,
+    SchedulesLed, SealedHeaders, Standing, TargetDisabled, TaskCancelled, TaskCreated, TaskDead,
+    TaskEnd, TaskEvent, TaskExpired, TaskLimitPaused, TaskProgressed, TaskPurged, TaskReleased,
     TaskRestated, TaskStarted, TaskSucceeded, TaskUnblocked, Waits, group_repeated,
 };
 

@@ -151,6 +151,15 @@ impl GatewayConfig {
     pub fn brand(&self) -> &str {
         self.minted_brands().next().unwrap_or("wb")
     }
+
+    /// Whether all clients look like one. An `https` address is that of a proxy, since a gateway speaks plain HTTP. Unless the proxy is
+    /// trusted to name client addresses, what is limited by source address, such as failed attempts to sign in, is limited for everybody
+    /// at once.
+    #[must_use]
+    pub fn hides_clients(&self) -> bool {
+        let public = self.people.public_url.as_ref();
+        public.is_some_and(|url| url.scheme() == "https") && self.trusted_proxies.is_empty()
+    }
 }
 
 impl Default for GatewayConfig {
@@ -188,5 +197,27 @@ impl Default for GatewayConfig {
             probe_interval: Duration::from_secs(1),
             dashboard_from: None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_https_address_without_a_trusted_proxy_hides_clients() {
+        let hides = |public_url: Option<&str>, proxies: &[&str]| {
+            let mut config = GatewayConfig::default();
+            config.people.public_url = public_url.map(|url| url.parse().expect("a URL"));
+            let proxies = proxies.iter();
+            config.trusted_proxies = proxies
+                .map(|proxy| proxy.parse().expect("a network"))
+                .collect();
+            config.hides_clients()
+        };
+        assert!(hides(Some("https://waybill.example"), &[]));
+        assert!(!hides(Some("https://waybill.example"), &["10.0.0.0/8"]));
+        assert!(!hides(Some("http://127.0.0.1:8080"), &[]));
+        assert!(!hides(None, &[]));
     }
 }

@@ -2,11 +2,13 @@
 //!
 //! The futures are boxed, since the compiler copies the body of an asynchronous function into each crate that awaits it.
 
+use std::fmt;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::{BoxFuture, join_all};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use waybill_domain::command::{self, OwnerReply, OwnerRequest};
 use waybill_domain::id::TaskId;
 use waybill_domain::partition::{Partition, PartitionCount};
@@ -23,10 +25,22 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// would rather know in part than wait for a partition that changes hands.
 const IN_PART: Duration = Duration::from_secs(2);
 
+/// The owners that run in this process, if a worker does: they are asked without encoding, and without the way over NATS.
+pub trait NearOwners: fmt::Debug + Send + Sync {
+    /// Asks the owner of a partition. `None` if that is not in this process now. The answer has no time limit.
+    fn ask(
+        &self,
+        partition: Partition,
+        request: &OwnerRequest,
+    ) -> Option<BoxFuture<'static, OwnerReply>>;
+}
+
 /// Sends requests to owners.
 #[derive(Debug, Clone)]
 pub struct Owners {
     pub nats: async_nats::Client,
+    /// `None`: no worker runs in this process.
+    pub near: Option<Arc<dyn NearOwners>>,
     /// How many partitions the log has.
     pub partitions: PartitionCount,
     /// How long an answer is waited for: a partition that changes hands has an owner again within seconds.
@@ -60,36 +74,25 @@ impl Owners {
         request: &OwnerRequest,
         patience: Duration,
     ) -> Vec<Result<OwnerReply, ApiError>> {
-        let (payload, deadline) = (Bytes::from(request.encode()), Instant::now() + patience);
+        let (request, deadline) = (Asked::new(request), Instant::now() + patience);
         let asked = self.partitions.all().map(async |partition| {
             let times = (REQUEST_TIMEOUT, deadline);
-            let asked = self.ask(partition, payload.clone(), times);
+            let asked = self.ask(partition, &request, times);
             asked.await?.ok_or_else(no_owner)
         });
         join_all(asked).await
     }
 
     /// Asks the owner of one partition once. `None`: it has none now, or that does not answer within `timeout`.
-    pub fn ask_one(
-        &self,
+    pub fn ask_one<'a>(
+        &'a self,
         partition: Partition,
-        request: &OwnerRequest,
+        request: &'a OwnerRequest,
         timeout: Duration,
-    ) -> BoxFuture<'_, Result<Option<OwnerReply>, ApiError>> {
-        let request = async_nats::Request::new()
-            .payload(request.encode().into())
-            .timeout(Some(timeout));
-        let subject = command::subject(partition);
+    ) -> BoxFuture<'a, Result<Option<OwnerReply>, ApiError>> {
         Box::pin(async move {
-            match self.nats.send_request(subject, request).await {
-                Ok(message) => OwnerReply::decode(&message.payload)
-                    .map(Some)
-                    .map_err(|error| ApiError::internal(&error)),
-                Err(error) => {
-                    tracing::debug!(%partition, %error, "the owner of a partition does not answer");
-                    Ok(None)
-                }
-            }
+            let request = Asked::new(request);
+            self.ask_once(partition, &request, timeout).await
         })
     }
 
@@ -126,25 +129,28 @@ impl Owners {
 
     /// Asks the owner of one partition until it answers definitely. `None`: it did not within the gateway's patience. A partition that changes
     /// hands has an owner again within seconds, and a client should not wait for many of them. Asking twice must be harmless.
-    pub fn ask_until_answered(
-        &self,
+    pub fn ask_until_answered<'a>(
+        &'a self,
         partition: Partition,
-        request: &OwnerRequest,
-    ) -> BoxFuture<'_, Result<Option<OwnerReply>, ApiError>> {
-        let payload = request.encode().into();
+        request: &'a OwnerRequest,
+    ) -> BoxFuture<'a, Result<Option<OwnerReply>, ApiError>> {
         let deadline = Instant::now() + self.patience;
-        Box::pin(self.ask(partition, payload, (DECISION_TIMEOUT, deadline)))
+        Box::pin(async move {
+            let request = Asked::new(request);
+            let times = (DECISION_TIMEOUT, deadline);
+            self.ask(partition, &request, times).await
+        })
     }
 
     /// The definite answer of the owner of a task.
     ///
     /// # Errors
     /// 503 if it does not answer within the gateway's patience.
-    pub fn ask_about(
-        &self,
+    pub fn ask_about<'a>(
+        &'a self,
         task: TaskId,
-        request: &OwnerRequest,
-    ) -> BoxFuture<'_, Result<OwnerReply, ApiError>> {
+        request: &'a OwnerRequest,
+    ) -> BoxFuture<'a, Result<OwnerReply, ApiError>> {
         let asked = self.ask_until_answered(task.partition(), request);
         Box::pin(async move { asked.await?.ok_or_else(no_owner) })
     }
@@ -153,30 +159,69 @@ impl Owners {
     async fn ask(
         &self,
         partition: Partition,
-        payload: Bytes,
+        request: &Asked<'_>,
         (timeout, deadline): (Duration, Instant),
     ) -> Result<Option<OwnerReply>, ApiError> {
         loop {
-            let request = async_nats::Request::new()
-                .payload(payload.clone())
-                .timeout(Some(timeout));
-            let subject = command::subject(partition);
-            match self.nats.send_request(subject, request).await {
-                Ok(message) => match OwnerReply::decode(&message.payload) {
-                    Ok(OwnerReply::TryAgain) => {}
-                    Ok(reply) => return Ok(Some(reply)),
-                    Err(error) => return Err(ApiError::internal(&error)),
-                },
-                // No owner now, or one that does not answer in time.
-                Err(error) => {
-                    tracing::debug!(%partition, %error, "the owner of a partition does not answer");
-                }
+            match self.ask_once(partition, request, timeout).await? {
+                Some(OwnerReply::TryAgain) | None => {}
+                Some(reply) => return Ok(Some(reply)),
             }
             if Instant::now() + PAUSE >= deadline {
                 return Ok(None);
             }
             tokio::time::sleep(PAUSE).await;
         }
+    }
+
+    /// `None`: there is no owner now, or it does not answer in time.
+    async fn ask_once(
+        &self,
+        partition: Partition,
+        request: &Asked<'_>,
+        limit: Duration,
+    ) -> Result<Option<OwnerReply>, ApiError> {
+        if let Some(near) = &self.near
+            && let Some(reply) = near.ask(partition, request.request)
+        {
+            return Ok(timeout(limit, reply).await.ok());
+        }
+        let message = async_nats::Request::new()
+            .payload(request.encoded())
+            .timeout(Some(limit));
+        match self
+            .nats
+            .send_request(command::subject(partition), message)
+            .await
+        {
+            Ok(message) => OwnerReply::decode(&message.payload)
+                .map(Some)
+                .map_err(|error| ApiError::internal(&error)),
+            Err(error) => {
+                tracing::debug!(%partition, %error, "the owner of a partition does not answer");
+                Ok(None)
+            }
+        }
+    }
+}
+
+/// A request that is encoded once, if it is at all.
+struct Asked<'a> {
+    request: &'a OwnerRequest,
+    encoded: OnceLock<Bytes>,
+}
+
+impl<'a> Asked<'a> {
+    fn new(request: &'a OwnerRequest) -> Self {
+        Self {
+            request,
+            encoded: OnceLock::new(),
+        }
+    }
+
+    fn encoded(&self) -> Bytes {
+        let encode = || Bytes::from(self.request.encode());
+        self.encoded.get_or_init(encode).clone()
     }
 }
 

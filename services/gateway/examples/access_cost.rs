@@ -160,6 +160,7 @@ fn parts(log: &JetStreamLog, stores: std::path::PathBuf, pepper: Arc<Pepper>) ->
         mail: Arc::new(log.clone()),
         sealer: None,
         nats: log.client(),
+        near: None,
         stores,
         pepper,
         signing: None,

@@ -28,7 +28,7 @@ use waybill_edge::auth::store::AuthStoreError;
 use waybill_edge::config::GatewayConfig;
 use waybill_edge::fence::{self, Fence, FenceParts};
 use waybill_edge::limits::Limiter;
-use waybill_edge::owners::Owners;
+use waybill_edge::owners::{NearOwners, Owners};
 use waybill_edge::queue_names::QueueNames;
 use waybill_edge::refusals::Refusals;
 use waybill_edge::request::Unread;
@@ -64,6 +64,8 @@ pub struct GatewayParts {
     pub sealer: Option<Arc<dyn Wrapper>>,
     /// For queries and commands.
     pub nats: async_nats::Client,
+    /// The owners in this process, if a worker runs in it.
+    pub near: Option<Arc<dyn NearOwners>>,
     /// Folder for read models, of this gateway alone.
     pub stores: PathBuf,
     /// The secret under which API keys are hashed.
@@ -150,7 +152,11 @@ impl Gateway {
             tasks.clone(),
         );
         let background = CancellationToken::new();
-        warn_of_hidden_clients(&config);
+        if config.hides_clients() {
+            tracing::warn!(
+                "public_url is https, so clients come through a proxy, but gateway.trusted_proxies is empty: all clients count as one address; name the proxy's network there"
+            );
+        }
         let surroundings = Surroundings {
             cors_origins: &config.cors_origins,
             listens_on_loopback: config.listen.ip().is_loopback(),
@@ -202,6 +208,7 @@ impl Gateway {
             stopping,
             owners: Owners {
                 nats: parts.nats.clone(),
+                near: parts.near,
                 partitions: parts.partitions,
                 patience: config.patience(),
             },
@@ -309,17 +316,6 @@ impl Gateway {
     }
 }
 
-/// An `https` address is that of a proxy, since a gateway speaks plain HTTP. Unless the proxy is trusted to name client addresses, all
-/// clients look like one: what is limited by source address, such as failed attempts to sign in, is then limited for everybody at once.
-fn warn_of_hidden_clients(config: &GatewayConfig) {
-    let public = config.people.public_url.as_ref();
-    if public.is_some_and(|url| url.scheme() == "https") && config.trusted_proxies.is_empty() {
-        tracing::warn!(
-            "public_url is https, so clients come through a proxy, but gateway.trusted_proxies is empty: all clients count as one address; name the proxy's network there"
-        );
-    }
-}
-
 async fn run(
     state: AppState,
     server: Server,
@@ -350,51 +346,4 @@ async fn run(
     }
     tracing::info!(?drained, "the gateway has stopped");
     drained
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::{Arc, Mutex};
-
-    use super::*;
-
-    /// What was logged meanwhile.
-    #[derive(Debug, Clone, Default)]
-    struct Written(Arc<Mutex<Vec<u8>>>);
-
-    impl std::io::Write for Written {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().expect("whole").extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-
-    fn warned(public_url: Option<&str>, proxies: &[&str]) -> bool {
-        let mut config = GatewayConfig::default();
-        config.people.public_url = public_url.map(|url| url.parse().expect("a URL"));
-        let proxies = proxies
-            .iter()
-            .map(|proxy| proxy.parse().expect("a network"));
-        config.trusted_proxies = proxies.collect();
-        let written = Written::default();
-        let writer = written.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .with_writer(move || writer.clone())
-            .finish();
-        tracing::subscriber::with_default(subscriber, || warn_of_hidden_clients(&config));
-        let bytes = written.0.lock().expect("whole").clone();
-        String::from_utf8_lossy(&bytes).contains("gateway.trusted_proxies is empty")
-    }
-
-    #[test]
-    fn an_https_address_without_a_trusted_proxy_is_warned_of() {
-        assert!(warned(Some("https://waybill.example"), &[]));
-        assert!(!warned(Some("https://waybill.example"), &["10.0.0.0/8"]));
-        assert!(!warned(Some("http://127.0.0.1:8080"), &[]));
-        assert!(!warned(None, &[]));
-    }
 }

@@ -90,8 +90,8 @@ pub struct Append {
     pub expect: Expectation,
     pub atomicity: Atomicity,
     /// A message id chosen by a client (an idempotency key). Such an append is sent apart from
-    /// others, since the server refuses a whole batch for one duplicate id. With several records it
-    /// is [`Atomicity::Atomic`], and of a duplicate the positions are not known.
+    /// others, since the server refuses a whole message or batch for one duplicate id. With several
+    /// records it is [`Atomicity::Atomic`], and of a duplicate the positions are not known.
     /// `None`: the log generates an id, which makes its own retries harmless. If the append has an
     /// expectation too, and that no longer holds, a duplicate may be reported as a conflict.
     pub msg_id: Option<MsgId>,

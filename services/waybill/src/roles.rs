@@ -1,6 +1,7 @@
 //! The three roles, from a configuration to something that runs and can be stopped: a file for each. Here is what they share.
 
 mod gateway;
+mod near;
 mod projector;
 mod worker;
 
@@ -16,6 +17,7 @@ use crate::config::Config;
 use crate::secrets::{self, Missing};
 
 pub(crate) use gateway::{BOOTSTRAP_KEY, bootstrap, gateway};
+pub(crate) use near::NearOwners;
 pub(crate) use projector::{notary_keys, projector};
 pub(crate) use worker::worker;
 

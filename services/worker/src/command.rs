@@ -1,10 +1,13 @@
 //! Requests of clients to the owner of a partition.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::StreamExt;
-use futures::future::join_all;
+use futures::future::{BoxFuture, join_all};
+use parking_lot::RwLock;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
 use waybill_domain::command::{MAX_SEVERAL, OwnerReply, OwnerRequest, subject};
@@ -67,19 +70,55 @@ pub trait CommandSource: Send + Sync + 'static {
 #[error("cannot take requests: {0}")]
 pub struct ListenError(String);
 
-/// Receives requests over NATS.
+/// The owners of this process. Whoever runs in it too asks them without encoding the request and without the way over NATS.
+#[derive(Debug, Clone, Default)]
+pub struct NearOwners(Arc<RwLock<BTreeMap<Partition, mpsc::Sender<Command>>>>);
+
+impl NearOwners {
+    /// Asks the owner of a partition. `None` if that is not in this process now.
+    ///
+    /// The answer comes when the owner has it; whoever asks has a time limit of their own.
+    pub fn ask(
+        &self,
+        partition: Partition,
+        request: &OwnerRequest,
+    ) -> Option<BoxFuture<'static, OwnerReply>> {
+        let queue = self.0.read().get(&partition).cloned();
+        // The queue of an owner that has gone is closed.
+        let queue = queue.filter(|queue| !queue.is_closed())?;
+        Some(Box::pin(take_in(&queue, request.clone()).reply()))
+    }
+
+    fn serve(&self, partition: Partition, queue: mpsc::Sender<Command>) {
+        self.0.write().insert(partition, queue);
+    }
+}
+
+/// Receives requests over NATS, and from this process.
 #[derive(Debug, Clone)]
-pub struct NatsCommands(pub async_nats::Client);
+pub struct NatsCommands {
+    client: async_nats::Client,
+    near: NearOwners,
+}
+
+impl NatsCommands {
+    /// Takes requests over the connection, and those of whoever has `near`.
+    #[must_use]
+    pub fn new(client: async_nats::Client, near: NearOwners) -> Self {
+        Self { client, near }
+    }
+}
 
 #[async_trait]
 impl CommandSource for NatsCommands {
     async fn listen(&self, partition: Partition) -> Result<Commands, ListenError> {
-        let client = self.0.clone();
+        let client = self.client.clone();
         let mut subscription = client
             .subscribe(subject(partition))
             .await
             .map_err(|error| ListenError(error.to_string()))?;
         let (tx, queue) = mpsc::channel(MAX_WAITING);
+        self.near.serve(partition, tx.clone());
         let listener = tokio::spawn(async move {
             let mut answers = JoinSet::new();
             loop {
@@ -107,11 +146,14 @@ impl CommandSource for NatsCommands {
     }
 
     async fn ask(&self, partition: Partition, request: OwnerRequest) -> Option<OwnerReply> {
+        if let Some(reply) = self.near.ask(partition, &request) {
+            return tokio::time::timeout(ASK_TIMEOUT, reply).await.ok();
+        }
         let request = async_nats::Request::new()
             .payload(request.encode().into())
             .timeout(Some(ASK_TIMEOUT));
         let message = self
-            .0
+            .client
             .send_request(subject(partition), request)
             .await
             .ok()?;
@@ -179,6 +221,24 @@ mod tests {
             team: TeamId::parse("team_01kc0q2v9x3d8e5h7j9m1n3p5r").expect("an id"),
             worker: WorkerName::parse(worker).ok(),
         })
+    }
+
+    #[tokio::test]
+    async fn an_owner_of_this_process_is_asked_until_it_is_gone() {
+        let (near, partition) = (NearOwners::default(), Partition::default());
+        assert!(near.ask(partition, &about("a")).is_none());
+        let (queue, mut taken) = mpsc::channel(1);
+        near.serve(partition, queue);
+        let reply = near.ask(partition, &about("a")).expect("it is here");
+        let asked = taken.recv().await.expect("the request");
+        assert_eq!(asked.request, about("a"));
+        asked.reply.send(OwnerReply::Noted).expect("waits");
+        assert_eq!(reply.await, OwnerReply::Noted);
+        // An owner that goes without an answer asks to try again, and another one is asked then.
+        let reply = near.ask(partition, &about("b")).expect("it is here");
+        drop(taken);
+        assert_eq!(reply.await, OwnerReply::TryAgain);
+        assert!(near.ask(partition, &about("b")).is_none());
     }
 
     #[tokio::test]

@@ -210,7 +210,7 @@ pub fn apply(
             }
             None => Ok(Some(event)),
         },
-        TaskRecord::Owned(..) => Ok(None),
+        TaskRecord::Owned(..) | TaskRecord::Led(..) => Ok(None),
     });
     match counts {
         Ok(Some(event)) => {

@@ -207,6 +207,7 @@ pub(crate) fn parts(log: &JetStreamLog, folder: &TempDir, name: &str) -> Gateway
         leases: Arc::new(log.clone()),
         sealer: Some(Arc::clone(&RINGS.0) as Arc<dyn Wrapper>),
         nats: log.client(),
+        near: None,
         stores: folder.path().join(name),
         pepper: pepper(),
         signing: MasterSecret::new(vec![7; 32]).ok(),

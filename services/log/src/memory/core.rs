@@ -336,8 +336,10 @@ impl Messages {
             .as_ref()
             .and_then(|MsgId(id)| self.ids.get(id));
         if let Some(&(seq, _)) = earlier {
+            // Of an earlier append of several records it is not known how many it had.
+            let seq = (append.records.len() == 1).then(|| self.positions.last_in(seq));
             return Ok(Appended {
-                seqs: vec![self.positions.last_in(seq)],
+                seqs: seq.into_iter().collect(),
                 duplicate: true,
             });
         }
@@ -350,8 +352,8 @@ impl Messages {
             });
         }
         let mut msg_id = append.msg_id.map(|MsgId(id)| id);
-        if self.positions.has_frames() && msg_id.is_none() {
-            let seqs = self.push_frames(&append.records, now);
+        if self.positions.has_frames() && (msg_id.is_none() || append.records.len() > 1) {
+            let seqs = self.push_frames(&append.records, msg_id, now);
             return Ok(Appended {
                 seqs,
                 duplicate: false,
@@ -368,7 +370,12 @@ impl Messages {
         })
     }
 
-    fn push_frames(&mut self, records: &[NewRecord], now: Timestamp) -> Vec<StreamSeq> {
+    fn push_frames(
+        &mut self,
+        records: &[NewRecord],
+        mut msg_id: Option<String>,
+        now: Timestamp,
+    ) -> Vec<StreamSeq> {
         let mut seqs = vec![StreamSeq(0); records.len()];
         for Split { lane, events, .. } in split(records) {
             let first = events.first().copied().unwrap_or_default();
@@ -385,7 +392,7 @@ impl Messages {
             } else {
                 records[first].clone()
             };
-            self.push(message, None, now);
+            self.push(message, msg_id.take(), now);
             let stored = self.messages.back().map(|message| &message.records);
             for (&event, record) in events.iter().zip(stored.into_iter().flatten()) {
                 seqs[event] = record.seq;

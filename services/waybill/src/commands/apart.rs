@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use waybill_domain::trust::Speaker;
 use waybill_log::RoomWatch;
 use waybill_log::jetstream::JetStreamLog;
+use waybill_worker::command::NearOwners;
 
 use crate::config::{Config, environment};
 use crate::output;
@@ -35,7 +36,7 @@ pub(crate) async fn gateway(mut config: Config) -> anyhow::Result<()> {
     tokio::spawn(room::export_sizes(log.clone(), stop.clone()));
     tokio::spawn(room::export_disk(config.data.clone(), stop.clone()));
     let room = RoomWatch::new(log.partitions());
-    let gateway = roles::gateway(&config, Setting::Apart, &log, room, stop).await?;
+    let gateway = roles::gateway(&config, Setting::Apart, &log, room, None, stop).await?;
     let given = environment(roles::BOOTSTRAP_KEY).is_some();
     if let (Some(key), false) = (&bootstrap.key, given) {
         // On standard output, not in the log: it is shown this once.
@@ -65,7 +66,15 @@ pub(crate) async fn worker(mut config: Config) -> anyhow::Result<()> {
         ROOM_EVERY,
         stop.clone(),
     ));
-    let worker = roles::worker(&config, Setting::Apart, api, &log, &room, stop)?;
+    let worker = roles::worker(
+        &config,
+        Setting::Apart,
+        api,
+        &log,
+        &room,
+        NearOwners::default(),
+        stop,
+    )?;
     telemetry.operations.worker(worker.board(), log);
     worker.stopped().await;
     Ok(())

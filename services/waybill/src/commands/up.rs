@@ -18,6 +18,7 @@ use waybill_gateway::Gateway;
 use waybill_log::RoomWatch;
 use waybill_log::jetstream::{ConnectError, JetStreamLog};
 use waybill_worker::board::Board;
+use waybill_worker::command::NearOwners;
 
 use crate::config::{Config, environment};
 use crate::disk::Store;
@@ -121,6 +122,8 @@ struct Again {
     log: JetStreamLog,
     operations: Operations,
     room: Arc<RoomWatch>,
+    /// Where the gateway finds the owners, also those of a worker that started again.
+    near: NearOwners,
     stop: CancellationToken,
     /// The projector ends last, so that requests in flight are answered.
     late: CancellationToken,
@@ -131,7 +134,9 @@ impl Again {
     async fn gateway(&self) -> anyhow::Result<(Gateway, CancellationToken)> {
         let (config, log, room) = (&self.config, &self.log, Arc::clone(&self.room));
         let own = self.stop.child_token();
-        let gateway = roles::gateway(config, Setting::Embedded, log, room, own.clone()).await?;
+        let near = Some(self.near.clone());
+        let gateway =
+            roles::gateway(config, Setting::Embedded, log, room, near, own.clone()).await?;
         Ok((gateway, own))
     }
 
@@ -149,7 +154,8 @@ impl Again {
         // Tasks beside the worker end with it, also when it ends by itself.
         let own = self.stop.child_token();
         let api = config.gateway.listen;
-        let worker = roles::worker(config, Setting::Embedded, api, log, room, own.clone())?;
+        let near = self.near.clone();
+        let worker = roles::worker(config, Setting::Embedded, api, log, room, near, own.clone())?;
         let board = worker.board();
         self.operations.worker(Arc::clone(&board), log.clone());
         let running = Box::pin(async move {
@@ -209,6 +215,7 @@ async fn start(
         config,
         log: log.clone(),
         operations: operations.clone(),
+        near: NearOwners::default(),
         stop: stop.clone(),
         late: CancellationToken::new(),
     };

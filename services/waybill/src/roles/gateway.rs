@@ -8,12 +8,14 @@ use metrics::gauge;
 use tokio_util::sync::CancellationToken;
 use waybill_commands::{Author, Bootstrap};
 use waybill_domain::actor::Actor;
+use waybill_edge::owners;
 use waybill_gateway::{Gateway, GatewayParts};
 use waybill_log::RoomWatch;
 use waybill_log::jetstream::JetStreamLog;
 use waybill_vault::Wrapper;
+use waybill_worker::command;
 
-use super::{Setting, control, make_folder, pepper};
+use super::{NearOwners, Setting, control, make_folder, pepper};
 use crate::config::{Config, environment};
 use crate::descriptors;
 use crate::people;
@@ -24,12 +26,13 @@ use crate::secrets;
 /// The variable that holds a key to install as the first one.
 pub(crate) const BOOTSTRAP_KEY: &str = "WAYBILL_BOOTSTRAP_KEY";
 
-/// Starts a gateway.
+/// Starts a gateway. `near`: the owners in this process, if a worker runs in it.
 pub(crate) async fn gateway(
     config: &Config,
     setting: Setting,
     log: &JetStreamLog,
     room: Arc<RoomWatch>,
+    near: Option<command::NearOwners>,
     stop: CancellationToken,
 ) -> anyhow::Result<Gateway> {
     let pepper = Arc::new(pepper(config, setting)?);
@@ -52,6 +55,7 @@ pub(crate) async fn gateway(
         leases: Arc::new(log.clone()),
         sealer: seal_ring.map(|ring| ring as Arc<dyn Wrapper>),
         nats: log.client(),
+        near: near.map(|near| Arc::new(NearOwners(near)) as Arc<dyn owners::NearOwners>),
         stores,
         pepper,
         signing: secrets::webhook_master_of_gateway(&config.data, setting.missing())?,

@@ -15,7 +15,7 @@ use waybill_worker::bulkhead::Caps;
 use waybill_worker::callout::{CalloutConfig, Callouts};
 use waybill_worker::calls::CallExecutor;
 use waybill_worker::captured::Capturing;
-use waybill_worker::command::NatsCommands;
+use waybill_worker::command::{NatsCommands, NearOwners};
 use waybill_worker::payloads::Payloads;
 use waybill_worker::queues::{Queues, QueuesParts};
 use waybill_worker::vault::{OpeningParts, SweepPace, Vault, VaultParts, VaultService};
@@ -33,12 +33,14 @@ use crate::secrets;
 const USAGE_FLUSH: Duration = Duration::from_secs(60);
 
 /// Starts a worker. `api`: where the API of this machine listens, if it does. `room`: the room in the log, kept up to date by the caller.
+/// `near`: how whoever runs in this process too asks its owners.
 pub(crate) fn worker(
     config: &Config,
     setting: Setting,
     api: SocketAddr,
     log: &JetStreamLog,
     room: &RoomWatch,
+    near: NearOwners,
     stop: CancellationToken,
 ) -> anyhow::Result<Worker> {
     let extra_ca_pem = match &config.worker.extra_ca_file {
@@ -78,7 +80,7 @@ pub(crate) fn worker(
         executor: Arc::new(executor),
         leases: log.clone(),
         snapshots: log.clone(),
-        commands: Arc::new(NatsCommands(log.client())),
+        commands: Arc::new(NatsCommands::new(log.client(), near)),
         vault: Some(vault_service),
         queues: Some(queues),
         pressure: Some(room.pressure()),

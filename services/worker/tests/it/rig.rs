@@ -29,7 +29,7 @@ use waybill_worker::bulkhead::Caps;
 use waybill_worker::callout::{CalloutConfig, Callouts};
 use waybill_worker::calls::CallExecutor;
 use waybill_worker::captured::Capturing;
-use waybill_worker::command::NatsCommands;
+use waybill_worker::command::{NatsCommands, NearOwners};
 use waybill_worker::partition::SnapshotPace;
 use waybill_worker::payloads::Payloads;
 use waybill_worker::queues::{Queues, QueuesParts, QueuesService};
@@ -170,7 +170,7 @@ impl Rig {
             executor: Arc::new(executor),
             leases: Arc::new(log.clone()),
             snapshots: Arc::new(log.clone()),
-            commands: Arc::new(NatsCommands(log.client())),
+            commands: Arc::new(NatsCommands::new(log.client(), NearOwners::default())),
             vault: service,
             queues: self.has_queues.then(|| queues(&log)),
             pressure: None,

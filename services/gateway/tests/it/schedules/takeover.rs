@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use futures::future::try_join_all;
 use tokio_util::sync::CancellationToken;
 use waybill_gateway::Gateway;
 use waybill_log::Leases;
@@ -56,7 +57,7 @@ async fn another_gateway_goes_on_and_no_instant_is_lost_or_fires_twice() -> Resu
     let before = known().await;
     eventually(SOON, async || known().await > before).await?;
     doomed.shutdown_background();
-    for id in &ids {
+    let went_on = ids.iter().map(async |id| {
         let before = fired(&ledger(&world.http, id).await?).len();
         let runs = until_fired(&world.http, id, before + 3).await?;
         is_whole(&fired(&runs)).with_context(|| format!("{id}: {runs:?}"))?;
@@ -64,7 +65,9 @@ async fn another_gateway_goes_on_and_no_instant_is_lost_or_fires_twice() -> Resu
             runs.iter().all(|run| run["outcome"] == "fired"),
             "nothing was so late: {runs:?}"
         );
-    }
+        anyhow::Ok(())
+    });
+    try_join_all(went_on).await?;
     let holders = world.log.holders().await?;
     let own = world.gateway.state().fence.holder().as_str().to_owned();
     assert!(

@@ -85,7 +85,7 @@ impl Lanes {
             let (with, with_bytes) = (events + next.content.events(), bytes + next.bytes());
             if let Some(first) = frame.first() {
                 let is_alike = first.expect == next.expect;
-                let alone = first.goes_alone || next.goes_alone;
+                let alone = first.goes_alone() || next.goes_alone();
                 if !is_alike || alone || !fits(key.lane.kind, with, with_bytes) {
                     break;
                 }

@@ -202,9 +202,10 @@ impl Appender {
             wire::check_msg_id(id)?;
         }
         let max_payload = self.client.max_payload();
-        // The server refuses a repeated client's id together with the whole message, so such a
-        // record must not share a frame.
-        let has_frames = self.positions.has_frames() && append.msg_id.is_none();
+        // The server refuses a repeated client's id together with the whole message, so a record
+        // with one is a message of its own, and several with one share a frame with no others.
+        let has_frames =
+            self.positions.has_frames() && (append.msg_id.is_none() || append.records.len() > 1);
         let mut content = if has_frames {
             Content::framed(append.records, max_payload)?
         } else {

@@ -172,6 +172,10 @@ impl Unit {
     /// Reports success to every caller, with its positions. `last` is the sequence of the last
     /// message.
     pub(super) fn stored(self, last: StreamSeq, duplicate: bool, positions: Positions) {
+        // Of an earlier append of several records it is not known how many it had.
+        if duplicate && self.has_own_id() && self.events() > 1 {
+            return self.stored_before();
+        }
         let (count, events) = (self.count() as u64, self.events());
         let mut next = (last.0 + 1).saturating_sub(count);
         let mut before = 0;
