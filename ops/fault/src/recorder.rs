@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
-use waybill_domain::event::{PartitionOwned, SchedulesLed, Standing, TaskEvent, TaskRestated};
+use waybill_domain::event::{PartitionOwned, Standing, TaskEvent, TaskRestated};
 use waybill_log::{JetStreamLog, Log, ReadError, Record, Stream, StreamSeq};
 
 use crate::checker::{Entry, Purge, Restated, Step, Stood};
@@ -163,7 +163,7 @@ async fn look(
         let mut shared = shared.lock();
         for record in &page {
             shared.next = record.seq.0 + 1;
-            if [PartitionOwned::NAME, SchedulesLed::NAME].contains(&record.event.as_str()) {
+            if record.event == PartitionOwned::NAME {
                 continue;
             }
             let kept = kept(record, secret);

@@ -1,14 +1,15 @@
-//! How a run becomes a task: by the way of every other creation, under a key that follows from the run, by which it is known which runs have
-//! a task.
+//! How a run becomes a task: by the way of every other creation, under a key that follows from the run, so that whoever makes it a second
+//! time finds the first.
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use waybill_api_jobs::rest::jobs::create::NewJob;
-use waybill_api_tasks::accept::Accepting;
+use waybill_api_tasks::accept::{Accepted, Accepting};
 use waybill_api_tasks::credentials::Checked;
+use waybill_api_tasks::idempotency::msg_id;
 use waybill_api_tasks::request::CreateTask;
 use waybill_domain::event::{ScheduleSet, ScheduledJob};
-use waybill_domain::id::QueueName;
+use waybill_domain::id::{QueueName, TeamId};
 use waybill_domain::recurring::{Overlap, RunOf};
 use waybill_domain::schedule::{Zone, template};
 use waybill_domain::task::once::{Once, Singleton, SingletonMode};
@@ -17,7 +18,9 @@ use waybill_domain::time::Timestamp;
 use waybill_domain::vault::CredentialHeaders;
 use waybill_edge::body;
 use waybill_edge::error::ApiError;
+use waybill_edge::idempotency::Repeat;
 use waybill_edge::warnings::{Handling, Warnings};
+use waybill_log::{Append, Atomicity, Expectation, Log, Stream};
 
 /// Checks everything about the task of a run that can be checked before it is stored.
 pub fn check(
@@ -120,6 +123,30 @@ fn check_job(
         tags: job.tags.clone(),
     };
     new.into_task(accepting, limits)
+}
+
+/// Stores the task of a run, unless it is there. Returns whether it was not.
+pub(crate) async fn make(
+    accepting: &Accepting<'_>,
+    log: &dyn Log,
+    team: &TeamId,
+    checked: Checked,
+    key: String,
+) -> Result<bool, ApiError> {
+    let msg_id = msg_id(team, &key);
+    let Accepted { created, record } = accepting.accept(checked, Some(key)).await?;
+    let appended = log.append(Append {
+        stream: Stream::Tasks,
+        records: vec![record],
+        expect: Expectation::None,
+        atomicity: Atomicity::Ordered,
+        msg_id: Some(msg_id),
+    });
+    let appended = appended
+        .await
+        .map_err(|error| ApiError::from(error).for_unknown(created.id, Repeat::ByKey))?;
+    accepting.acknowledged(&appended);
+    Ok(!appended.duplicate)
 }
 
 /// What the owner of the queue does with a run while earlier ones have not ended.

@@ -1,7 +1,7 @@
 //! The running of schedules: by one gateway at a time, as a lease says.
 //!
-//! Two that run them for a moment do no harm. The log takes tasks of runs only from the last one that has [announced itself](reign), and the
-//! key of a run's task follows from the schedule, its version and the instant. What did not fire is noted behind what came before it. How far all schedules have come is noted every few minutes, and
+//! Two that run them for a moment do no harm. A run's task has a key that follows from the schedule, its version and the instant, and the
+//! log takes it once. What did not fire is noted behind what came before it. How far all schedules have come is noted every few minutes, and
 //! only once everything before that is stored; whoever goes on begins there and asks which runs have a task already. So the death of a
 //! gateway at any point loses no instant and makes no task twice. Where the log keeps less than that, it is noted more often: of a run whose
 //! task has left the log nobody can tell that it has fired.
@@ -10,42 +10,34 @@
 
 mod clock;
 mod fire;
-mod reign;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures::future::join_all;
 use futures::{StreamExt, TryStreamExt, stream};
 use tokio::time::sleep;
-use tokio_util::task::AbortOnDropHandle;
 use waybill_api_tasks::TasksApi;
 use waybill_commands::{Author, entropy};
 use waybill_domain::actor::Actor;
 use waybill_domain::event::{Boundary, ControlEvent, SchedulesReached};
 use waybill_domain::id::{ScheduleId, TeamId};
-use waybill_domain::partition::Partition;
 use waybill_domain::recurring::RunId;
-use waybill_domain::schedule::{Course, Schedule, Step};
+use waybill_domain::schedule::{Course, Schedule};
 use waybill_domain::time::Timestamp;
 use waybill_edge::error::ApiError;
 use waybill_edge::turns::{Turn, take_turns};
-use waybill_log::{Leases, Stream, StreamSeq};
+use waybill_log::{Leases, Stream};
 use waybill_projector::query::{AreKeysUsed, MAX_KEYS, Position};
 
 use clock::Clock;
-use fire::{Run, Way};
-use reign::{Reign, Stored, store};
 
 /// Name of the lease.
 const LEASE: &str = "schedules";
-/// Schedules that are settled together: their runs are asked about and stored together.
-const TOGETHER: usize = 4_000;
-/// About as many steps are taken together, so that catching up does not take all the memory.
-const STEPS_TOGETHER: usize = 20_000;
-/// Schedules whose tasks are made one after the other, beside others.
-const IN_A_ROW: usize = 256;
+/// Schedules that are settled together: their runs are asked about and stored side by side.
+const TOGETHER: usize = 2_000;
+/// Of those, how many are under way at a time.
+const AT_A_TIME: usize = 512;
 /// Reads of the log at a time, when many schedules are new.
 const READS_AT_A_TIME: usize = 32;
 /// Questions about keys at a time.
@@ -82,7 +74,6 @@ struct Runner {
     /// When each of them is to be looked at next.
     queue: BTreeSet<(Timestamp, ScheduleId)>,
     waits: HashMap<ScheduleId, Timestamp>,
-    reign: Reign,
     /// As of when the courses are known to be settled; `None` while some are under way.
     settled_at: Option<Timestamp>,
     /// Since when a run has fired without a note of how far all have come.
@@ -93,8 +84,6 @@ struct Runner {
 
 /// Why nothing can be run for the moment.
 type Trouble = ApiError;
-/// The place of a schedule among those that are settled together, and that of one of its steps.
-type Place = (usize, usize);
 /// A run that may have a task, of a schedule of a team in its environment.
 type Candidate = (ScheduleId, TeamId, RunId);
 
@@ -140,7 +129,6 @@ impl Runner {
             courses: HashMap::new(),
             queue: BTreeSet::new(),
             waits: HashMap::new(),
-            reign: Reign::default(),
             settled_at: None,
             unnoted: None,
             looked: None,
@@ -241,7 +229,6 @@ impl Runner {
     /// Decides what is due of these schedules, and does it.
     async fn settle(&mut self, due: &[ScheduleId], now: Timestamp) -> Result<(), Trouble> {
         self.settled_at = None;
-        let since = self.reign.establish(&self.state).await?;
         let (mut may_be_made, mut live) = (Vec::new(), Vec::new());
         for id in due {
             let team = self.state.auth.directory().schedule(id).and_then(|known| {
@@ -257,30 +244,33 @@ impl Runner {
                 self.forget(id);
             }
         }
-        let mut made = self.made(may_be_made, since).await?;
-        let most = (STEPS_TOGETHER / live.len().max(1)).max(1);
+        let mut made = self.made(may_be_made).await?;
+        let state = &self.state;
         let work = live.into_iter().filter_map(|id| {
             let course = self.courses.get(&id)?.clone();
             let made = made.remove(&id).unwrap_or_default();
-            Some(Work::decide(id, course, &made, (now, most)))
+            Some((id, course, made))
         });
         let work: Vec<_> = work.collect();
-        for work in self.take(work, now).await? {
-            if work.has_fired {
+        let done: Vec<_> = stream::iter(work)
+            .map(async |(id, mut course, made)| {
+                let done = fire::settle(state, &mut course, &made, now).await;
+                (id, course, done)
+            })
+            .buffer_unordered(AT_A_TIME)
+            .collect()
+            .await;
+        for (id, course, done) in done {
+            if done.has_fired {
                 self.unnoted.get_or_insert_with(Instant::now);
             }
-            let Work {
-                id, course, after, ..
-            } = work.end(now);
-            if let After::Over = after {
+            self.courses.insert(id.clone(), course);
+            if done.is_over {
                 self.forget(&id);
                 continue;
             }
-            self.courses.insert(id.clone(), course);
             self.enqueue(&id, now);
-            if let After::Failed = after {
-                // Behind the step that failed others may be stored.
-                self.reign.look_again();
+            if !done.is_complete {
                 let later = i64::try_from(PAUSE.as_millis()).unwrap_or(0);
                 self.wait(&id, Some(Timestamp(now.0 + later)));
             }
@@ -288,66 +278,10 @@ impl Runner {
         Ok(())
     }
 
-    /// Takes steps of many schedules together, those of each in their order.
-    async fn take(&mut self, work: Vec<Work>, now: Timestamp) -> Result<Vec<Work>, Trouble> {
-        let rows = rows(work).into_iter().map(|mut row| {
-            let state = self.state.clone();
-            AbortOnDropHandle::new(tokio::spawn(async move {
-                for work in &mut row {
-                    work.begin(&state, now).await;
-                }
-                row
-            }))
-        });
-        let mut work = Vec::new();
-        for row in join_all(rows).await {
-            work.extend(row.map_err(|error| ApiError::internal(&error))?);
-        }
-        let stored = self.store(&work).await;
-        for ((place, step), outcome) in stored {
-            work[place].stored(step, outcome);
-        }
-        Ok(work)
-    }
-
-    /// Stores the tasks that were made, those of each partition together. Tells what became of each step.
-    async fn store(&mut self, work: &[Work]) -> Vec<(Place, Result<(), ApiError>)> {
-        let mut runs: BTreeMap<Partition, Vec<(Place, &Run)>> = BTreeMap::new();
-        for (place, work) in work.iter().enumerate() {
-            for (step, run) in work.runs() {
-                runs.entry(run.partition)
-                    .or_default()
-                    .push(((place, step), run));
-            }
-        }
-        let (state, reign) = (&self.state, &self.reign);
-        let under_way = runs.iter().filter_map(|(&partition, runs)| {
-            let fence = reign.fence(partition)?;
-            let runs: Vec<_> = runs.iter().map(|(_, run)| *run).collect();
-            Some(async move { store(state, (partition, fence), &runs).await })
-        });
-        let mut outcomes = Vec::new();
-        for stored in join_all(under_way).await {
-            let Stored {
-                partition,
-                outcomes: told,
-                is_certain,
-            } = stored;
-            if !is_certain {
-                self.reign.give_up(partition);
-            }
-            let runs = runs.remove(&partition).unwrap_or_default();
-            let places = runs.into_iter().map(|(place, _)| place);
-            outcomes.extend(places.zip(told));
-        }
-        outcomes
-    }
-
-    /// Which of these runs have a task, as of a position in TASKS or later.
+    /// Which of these runs have a task.
     async fn made(
         &self,
         runs: Vec<Candidate>,
-        since: StreamSeq,
     ) -> Result<HashMap<ScheduleId, BTreeSet<RunId>>, Trouble> {
         let chunks: Vec<Vec<_>> = runs.chunks(MAX_KEYS).map(<[_]>::to_vec).collect();
         let queries = &self.state.queries;
@@ -357,7 +291,7 @@ impl Runner {
                 let query = AreKeysUsed {
                     keys: keys.collect(),
                 };
-                let answered = queries.ask(query, Position::tasks(since)).await;
+                let answered = queries.ask(query, Position::default()).await;
                 answered.map(|answered| (chunk, answered.value))
             })
             .buffer_unordered(QUESTIONS_AT_A_TIME)
@@ -430,124 +364,6 @@ impl Runner {
             }
         }
     }
-}
-
-/// How it goes on with a schedule.
-enum After {
-    /// All that was due has an outcome, or there is more to do at once.
-    GoesOn,
-    /// Something could not be stored.
-    Failed,
-    /// There is nobody left for whom the schedule could run.
-    Over,
-}
-
-/// What is due of one schedule, and what became of it.
-struct Work {
-    id: ScheduleId,
-    course: Course,
-    steps: Vec<Step>,
-    /// Of the first steps, how each is taken.
-    ways: Vec<Way>,
-    /// Whether there are further steps.
-    has_more: bool,
-    has_fired: bool,
-    after: After,
-}
-
-impl Work {
-    fn decide(
-        id: ScheduleId,
-        course: Course,
-        made: &BTreeSet<RunId>,
-        (now, most): (Timestamp, usize),
-    ) -> Self {
-        let mut steps = course.decide(now, made);
-        let has_more = steps.len() > most;
-        steps.truncate(most);
-        Self {
-            id,
-            course,
-            steps,
-            ways: Vec::new(),
-            has_more,
-            // What was made by somebody else is not noted either, as far as is known here.
-            has_fired: !made.is_empty(),
-            after: After::GoesOn,
-        }
-    }
-
-    /// Begins to take the steps, up to the first one that cannot be taken.
-    async fn begin(&mut self, state: &TasksApi, now: Timestamp) {
-        for step in &self.steps {
-            let way = fire::begin(state, step, now).await;
-            let is_last = matches!(way, Way::Taken(Ok(false) | Err(_)));
-            self.ways.push(way);
-            if is_last {
-                return;
-            }
-        }
-    }
-
-    /// The tasks to store, each with its step.
-    fn runs(&self) -> impl Iterator<Item = (usize, &Run)> {
-        let ways = self.ways.iter().enumerate();
-        ways.filter_map(|(step, way)| match way {
-            Way::Store(run) => Some((step, &**run)),
-            Way::Taken(_) => None,
-        })
-    }
-
-    fn stored(&mut self, step: usize, outcome: Result<(), ApiError>) {
-        if let Way::Store(run) = &self.ways[step]
-            && outcome.is_ok()
-        {
-            run.count();
-        }
-        // It may be stored also where that is not known.
-        self.has_fired = true;
-        self.ways[step] = Way::Taken(outcome.map(|()| true));
-    }
-
-    /// Moves the course behind the steps that were taken, up to the first one that was not.
-    fn end(mut self, now: Timestamp) -> Self {
-        let ways = std::mem::take(&mut self.ways);
-        for (step, way) in self.steps.iter().zip(ways) {
-            match way {
-                Way::Taken(Ok(true)) => self.course.taken(step),
-                Way::Taken(Ok(false)) => {
-                    self.after = After::Over;
-                    return self;
-                }
-                Way::Taken(Err(error)) => {
-                    tracing::warn!(%error, schedule = %step.set.schedule, due = %step.settled.from.at, "a schedule does not get on; trying again");
-                    self.after = After::Failed;
-                    return self;
-                }
-                // The partition has no announcement of this gateway.
-                Way::Store(_) => {
-                    self.after = After::Failed;
-                    return self;
-                }
-            }
-        }
-        if !self.has_more {
-            self.course.all_taken(now);
-        }
-        self
-    }
-}
-
-/// The same in rows of [`IN_A_ROW`].
-fn rows(work: Vec<Work>) -> Vec<Vec<Work>> {
-    let mut rows: Vec<Vec<Work>> = Vec::new();
-    for work in work {
-        match rows.last_mut() {
-            Some(row) if row.len() < IN_A_ROW => row.push(work),
-            _ => rows.push(vec![work]),
-        }
-    }
-    rows
 }
 
 /// A schedule with its versions, from the log.

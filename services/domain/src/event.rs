@@ -34,8 +34,8 @@ pub use remains::Remains;
 pub use task::{
     Answer, AttemptFailed, Blocks, BodyEncoding, CallbackFailed, CallbackSent, CancelRequested,
     Failure, FailureKind, HeaderValues, PartitionOwned, PriorityChanged, RunRequested,
-    SchedulesLed, SealedHeaders, Standing, TargetDisabled, TaskCancelled, TaskCreated, TaskDead,
-    TaskEnd, TaskEvent, TaskExpired, TaskLimitPaused, TaskProgressed, TaskPurged, TaskReleased,
+    SealedHeaders, Standing, TargetDisabled, TaskCancelled, TaskCreated, TaskDead, TaskEnd,
+    TaskEvent, TaskExpired, TaskLimitPaused, TaskProgressed, TaskPurged, TaskReleased,
     TaskRestated, TaskStarted, TaskSucceeded, TaskUnblocked, Waits, group_repeated,
 };
 

@@ -82,7 +82,7 @@ async fn stored(
 fn request(record: &Record) -> Option<TaskCreated> {
     match task_record(record) {
         Ok(TaskRecord::Event(event)) => event.into_request(),
-        Ok(TaskRecord::Owned(..) | TaskRecord::Led(..)) | Err(_) => None,
+        Ok(TaskRecord::Owned(..)) | Err(_) => None,
     }
 }
 

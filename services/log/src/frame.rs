@@ -90,7 +90,7 @@ impl Lane {
                 partition: partition.get(),
                 kind: Kind::of(event),
             }),
-            TaskSubject::Owner { .. } | TaskSubject::Schedules { .. } => None,
+            TaskSubject::Owner { .. } => None,
         }
     }
 }

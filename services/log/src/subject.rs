@@ -15,10 +15,7 @@ use waybill_domain::partition::Partition;
 const GLOBAL: &str = "_";
 /// Last token of the subject on which owners of a partition announce themselves.
 const OWNER: &str = "owner";
-/// Token in the place of a team, for gateways that begin to run schedules.
-const SCHEDULES: &str = "schedules";
-/// Event token of creations, the only events of TASKS that gateways append. What else they append there stands under it too, since
-/// they have the right to no other.
+/// Event token of creations, the only events of TASKS that gateways append.
 pub const CREATED: &str = "created";
 
 /// A subject of TASKS.
@@ -38,11 +35,6 @@ pub enum TaskSubject<'a> {
     /// `tasks.<partition>.owner`
     Owner {
         /// The partition owned.
-        partition: Partition,
-    },
-    /// `tasks.<partition>.schedules._.created`
-    Schedules {
-        /// The partition of the tasks.
         partition: Partition,
     },
 }
@@ -73,13 +65,6 @@ impl<'a> TaskSubject<'a> {
         Self::Owner { partition }
     }
 
-    /// The subject on which gateways announce themselves that begin to run schedules. Its last message is the fence of everything
-    /// that they append for them.
-    #[must_use]
-    pub fn schedules(partition: Partition) -> Self {
-        Self::Schedules { partition }
-    }
-
     /// Reads what `Display` writes. `None` for anything else.
     #[must_use]
     pub fn parse(subject: &'a str) -> Option<Self> {
@@ -94,12 +79,6 @@ impl<'a> TaskSubject<'a> {
             return (team == OWNER).then_some(Self::Owner { partition });
         };
         let event = tokens.next()?;
-        if (team, queue, event) == (SCHEDULES, GLOBAL, CREATED) {
-            return tokens
-                .next()
-                .is_none()
-                .then_some(Self::Schedules { partition });
-        }
         let complete = tokens.next().is_none() && [team, queue, event].iter().all(|t| is_token(t));
         complete.then_some(Self::Event {
             partition,
@@ -113,9 +92,7 @@ impl<'a> TaskSubject<'a> {
     #[must_use]
     pub fn partition(&self) -> Partition {
         match *self {
-            Self::Event { partition, .. }
-            | Self::Owner { partition }
-            | Self::Schedules { partition } => partition,
+            Self::Event { partition, .. } | Self::Owner { partition } => partition,
         }
     }
 }
@@ -130,9 +107,6 @@ impl fmt::Display for TaskSubject<'_> {
                 event,
             } => write!(f, "tasks.{partition}.{team}.{queue}.{event}"),
             Self::Owner { partition } => write!(f, "tasks.{partition}.{OWNER}"),
-            Self::Schedules { partition } => {
-                write!(f, "tasks.{partition}.{SCHEDULES}.{GLOBAL}.{CREATED}")
-            }
         }
     }
 }
@@ -483,7 +457,6 @@ mod tests {
         for subject in [
             TaskSubject::event(partition, &team, &queue, "created"),
             TaskSubject::owner(partition),
-            TaskSubject::schedules(partition),
         ] {
             let text = subject.to_string();
             assert_eq!(TaskSubject::parse(&text), Some(subject), "{text}");

@@ -1,6 +1,6 @@
 //! Reads records of TASKS, each by itself, without knowledge of its task.
 
-use waybill_domain::event::{PartitionOwned, SchedulesLed, TaskEvent};
+use waybill_domain::event::{PartitionOwned, TaskEvent};
 use waybill_domain::partition::Partition;
 
 use crate::Record;
@@ -16,8 +16,6 @@ use crate::subject::TaskSubject;
 pub enum TaskRecord {
     /// An owner of the partition announces itself.
     Owned(Partition, PartitionOwned),
-    /// A gateway begins to run the schedules whose tasks are in the partition.
-    Led(Partition, SchedulesLed),
     /// Something happened to a task.
     Event(TaskEvent),
 }
@@ -33,9 +31,6 @@ pub fn task_record(record: &Record) -> Result<TaskRecord, Unreadable> {
     if record.event == PartitionOwned::NAME {
         return owned(record);
     }
-    if record.event == SchedulesLed::NAME {
-        return led(record);
-    }
     let event = TaskEvent::decode(&record.event, &record.payload).map_err(Unreadable::undecoded)?;
     let is_own = match TaskSubject::parse(&record.subject) {
         Some(TaskSubject::Event {
@@ -50,7 +45,7 @@ pub fn task_record(record: &Record) -> Result<TaskRecord, Unreadable> {
             };
             partition == event.id().partition() && token == event.kind() && of_creation
         }
-        Some(TaskSubject::Owner { .. } | TaskSubject::Schedules { .. }) | None => false,
+        Some(TaskSubject::Owner { .. }) | None => false,
     };
     if is_own {
         return Ok(TaskRecord::Event(event));
@@ -68,14 +63,6 @@ fn owned(record: &Record) -> Result<TaskRecord, Unreadable> {
     match TaskSubject::parse(&record.subject) {
         Some(TaskSubject::Owner { partition }) => Ok(TaskRecord::Owned(partition, owned)),
         _ => Err(Poison::misplaced(record, "tasks.<partition>.owner").into()),
-    }
-}
-
-fn led(record: &Record) -> Result<TaskRecord, Unreadable> {
-    let led = SchedulesLed::decode(&record.payload).map_err(Unreadable::undecoded)?;
-    match TaskSubject::parse(&record.subject) {
-        Some(TaskSubject::Schedules { partition }) => Ok(TaskRecord::Led(partition, led)),
-        _ => Err(Poison::misplaced(record, "tasks.<partition>.schedules._.created").into()),
     }
 }
 
@@ -156,12 +143,7 @@ mod tests {
                     Some(Reason::Misplaced)
                 );
             }
-            for subject in [
-                "tasks.1.owner",
-                "tasks.1.schedules._.created",
-                "tasks.1",
-                "control.a.b.c",
-            ] {
+            for subject in ["tasks.1.owner", "tasks.1", "control.a.b.c"] {
                 assert_eq!(reason(&record(subject, &event)), Some(Reason::Misplaced));
             }
         }

@@ -69,6 +69,6 @@ async fn event(log: &dyn Log, seq: StreamSeq) -> Result<Option<TaskEvent>, ReadE
     // A record that does not count is treated like a purged one; the row says that it is damaged.
     Ok(match task_record(&record) {
         Ok(TaskRecord::Event(event)) => Some(event),
-        Ok(TaskRecord::Owned(..) | TaskRecord::Led(..)) | Err(_) => None,
+        Ok(TaskRecord::Owned(..)) | Err(_) => None,
     })
 }

@@ -388,7 +388,7 @@ impl Step {
     pub fn read(record: &Record) -> Result<Option<Self>, Unreadable> {
         let event = match task_record(record)? {
             TaskRecord::Event(event) => event,
-            TaskRecord::Owned(..) | TaskRecord::Led(..) => return Ok(None),
+            TaskRecord::Owned(..) => return Ok(None),
         };
         // A heartbeat only extends a lease.
         let is_heartbeat =

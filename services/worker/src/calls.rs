@@ -421,7 +421,7 @@ impl CallExecutor {
                 Ok(Some(Found::Stored(record))) => {
                     return match task_record(&record) {
                         Ok(TaskRecord::Event(event)) => Ok(event),
-                        Ok(TaskRecord::Owned(..) | TaskRecord::Led(..)) => Err(gone()),
+                        Ok(TaskRecord::Owned(..)) => Err(gone()),
                         Err(error) => {
                             tracing::error!(%seq, %error, "an event of a task cannot be decoded; the call fails");
                             Err(gone())

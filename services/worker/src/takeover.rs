@@ -210,7 +210,7 @@ pub fn apply(
             }
             None => Ok(Some(event)),
         },
-        TaskRecord::Owned(..) | TaskRecord::Led(..) => Ok(None),
+        TaskRecord::Owned(..) => Ok(None),
     });
     match counts {
         Ok(Some(event)) => {

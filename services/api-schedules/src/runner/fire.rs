@@ -1,70 +1,76 @@
-//! What is done about an instant that is due.
+//! What is done about the instants of one schedule that are due.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use waybill_api_tasks::TasksApi;
-use waybill_api_tasks::accept::{Accepted, Accepting, count_accepted, limits_of};
+use waybill_api_tasks::accept::{Accepting, count_accepted, limits_of};
 use waybill_commands::{Author, CommandError};
 use waybill_domain::access::team::Team;
 use waybill_domain::actor::Actor;
 use waybill_domain::event::{Boundary, ScheduleSet};
-use waybill_domain::id::TeamId;
-use waybill_domain::partition::Partition;
 use waybill_domain::recurring::{Outcome, RunId, RunOf};
-use waybill_domain::schedule::{Schedule, ScheduleCommand, ScheduleRefusal, Settled, Step};
+use waybill_domain::schedule::{Course, Schedule, ScheduleCommand, ScheduleRefusal, Settled, Step};
 use waybill_domain::time::Timestamp;
 use waybill_edge::error::ApiError;
-use waybill_log::NewRecord;
 
 use crate::make;
 
-/// A run whose task is to be stored.
-pub(super) struct Run {
-    pub(super) team: TeamId,
-    pub(super) partition: Partition,
-    pub(super) record: NewRecord,
-    due: Timestamp,
-    /// When it was found to be due.
+/// What came of it.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Done {
+    /// Whether all that was due has an outcome.
+    pub(super) is_complete: bool,
+    /// Whether there is nobody left for whom the schedule could run.
+    pub(super) is_over: bool,
+    pub(super) has_fired: bool,
+}
+
+/// Takes the steps that are due, in their order, up to the first one that cannot be taken now.
+pub(super) async fn settle(
+    state: &TasksApi,
+    course: &mut Course,
+    made: &BTreeSet<RunId>,
     now: Timestamp,
-    start: Instant,
-}
-
-impl Run {
-    /// Counts it as stored.
-    pub(super) fn count(&self) {
-        count_accepted(1, self.start);
-        metrics::counter!("waybill_schedule_runs_total", "outcome" => "fired").increment(1);
-        let late = self.now.since(self.due).as_secs_f64() + self.start.elapsed().as_secs_f64();
-        metrics::histogram!("waybill_schedule_late_seconds").record(late);
+) -> Done {
+    // What was made by somebody else is not noted either, as far as is known here.
+    let mut done = Done {
+        has_fired: !made.is_empty(),
+        ..Done::default()
+    };
+    for step in course.decide(now, made) {
+        let taken = match step.settled.outcome {
+            Outcome::Fired => {
+                done.has_fired = true;
+                fire(state, &step, now).await
+            }
+            Outcome::Missed | Outcome::Paused => note(state, &step, None).await,
+        };
+        match taken {
+            Ok(true) => course.taken(&step),
+            Ok(false) => {
+                done.is_over = true;
+                return done;
+            }
+            Err(error) => {
+                tracing::warn!(%error, schedule = %step.set.schedule, due = %step.settled.from.at, "a schedule does not get on; trying again");
+                return done;
+            }
+        }
     }
+    course.all_taken(now);
+    done.is_complete = true;
+    done
 }
 
-/// How a step is taken.
-pub(super) enum Way {
-    /// Its task is to be stored, beside others.
-    Store(Box<Run>),
-    /// Its instants have their outcome; tells whether the schedule goes on. Or that could not be stored.
-    Taken(Result<bool, ApiError>),
-}
-
-/// Begins to take a step: notes instants that do not fire, and makes the task of one that does up to where it is to be stored. If the
-/// task is refused, that is noted.
-pub(super) async fn begin(state: &TasksApi, step: &Step, now: Timestamp) -> Way {
-    match step.settled.outcome {
-        Outcome::Fired => fire(state, step, now)
-            .await
-            .unwrap_or_else(|error| Way::Taken(Err(error))),
-        Outcome::Missed | Outcome::Paused => Way::Taken(note(state, step, None).await),
-    }
-}
-
-async fn fire(state: &TasksApi, step: &Step, now: Timestamp) -> Result<Way, ApiError> {
+/// Makes the task of an instant; if it is refused, that is noted. Returns whether the schedule goes on.
+async fn fire(state: &TasksApi, step: &Step, now: Timestamp) -> Result<bool, ApiError> {
     let start = Instant::now();
     let set = &step.set;
     let directory = state.auth.directory();
     let exists = directory.with_team(&set.team, Team::is_there) == Some(true);
     let Some(plan) = directory.plan_of(&set.team).filter(|_| exists) else {
-        return Ok(Way::Taken(Ok(false)));
+        return Ok(false);
     };
     let team = set.team.in_environment(set.environment);
     let due = step.settled.from.at;
@@ -79,23 +85,21 @@ async fn fire(state: &TasksApi, step: &Step, now: Timestamp) -> Result<Way, ApiE
     let accepting = Accepting::of_operation(state, &team, &plan, actor(set));
     let limits = limits_of(state, &plan);
     let made = match make::check(&accepting, &limits, set, &step.zone, run) {
-        Ok((checked, _)) => accepting.accept(checked, Some(key)).await,
+        Ok((checked, _)) => make::make(&accepting, &*state.log, &team, checked, key).await,
         Err(error) => Err(error),
     };
     match made {
-        Ok(Accepted { created, record }) => Ok(Way::Store(Box::new(Run {
-            partition: created.id.partition(),
-            team,
-            record,
-            due,
-            now,
-            start,
-        }))),
-        Err(error) if may_pass(&error) => Err(error),
-        Err(error) => {
-            let refused = Some(error.body.error.clone().into_owned());
-            Ok(Way::Taken(note(state, step, refused).await))
+        Ok(is_new) => {
+            if is_new {
+                count_accepted(1, start);
+                metrics::counter!("waybill_schedule_runs_total", "outcome" => "fired").increment(1);
+                let late = now.since(due).as_secs_f64() + start.elapsed().as_secs_f64();
+                metrics::histogram!("waybill_schedule_late_seconds").record(late);
+            }
+            Ok(true)
         }
+        Err(error) if may_pass(&error) => Err(error),
+        Err(error) => note(state, step, Some(error.body.error.clone().into_owned())).await,
     }
 }
 

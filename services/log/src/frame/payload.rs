@@ -88,7 +88,7 @@ pub(super) fn write<'a>(records: impl Iterator<Item = &'a NewRecord>) -> Vec<u8>
             Some(TaskSubject::Event {
                 team, queue, event, ..
             }) => (team, queue, event),
-            Some(TaskSubject::Owner { .. } | TaskSubject::Schedules { .. }) | None => ("", "", ""),
+            Some(TaskSubject::Owner { .. }) | None => ("", "", ""),
         };
         let event = Event {
             name: texts.place(record.event),

@@ -511,7 +511,7 @@ async fn events_count_in_frames_as_they_count_alone() {
         assert_ne!(record.event, PartitionOwned::NAME);
         match task_record(&record).unwrap() {
             waybill_log::TaskRecord::Event(event) => read.push(event),
-            other => panic!("{other:?}"),
+            owned @ waybill_log::TaskRecord::Owned(..) => panic!("{owned:?}"),
         }
     }
     assert_eq!(read.len(), events.len());

@@ -323,7 +323,7 @@ impl Projection {
         let mut touched: HashMap<TaskId, Touched> = HashMap::new();
         for record in records {
             let counts = match task_record(record) {
-                Ok(TaskRecord::Owned(..) | TaskRecord::Led(..)) => Ok(None),
+                Ok(TaskRecord::Owned(..)) => Ok(None),
                 Ok(TaskRecord::Event(event)) => self
                     .take_in(&mut batch, &mut touched, record, &event)?
                     .map(|()| Some(event.id())),

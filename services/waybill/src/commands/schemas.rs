@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use waybill_domain::event::{ControlEvent, PartitionOwned, SchedulesLed, TaskEvent, samples};
+use waybill_domain::event::{ControlEvent, PartitionOwned, TaskEvent, samples};
 
 use crate::args::Schemas;
 use crate::config;
@@ -151,7 +151,6 @@ fn generated() -> anyhow::Result<BTreeMap<PathBuf, String>> {
     let mut schemas = TaskEvent::schemas();
     schemas.extend(ControlEvent::schemas());
     schemas.push((PartitionOwned::NAME, schemars::schema_for!(PartitionOwned)));
-    schemas.push((SchedulesLed::NAME, schemars::schema_for!(SchedulesLed)));
     for (name, schema) in schemas {
         files.insert(
             PathBuf::from(format!("events/{name}.json")),

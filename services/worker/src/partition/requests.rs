@@ -351,7 +351,7 @@ impl Serving<'_> {
                 let record = log.read(Stream::Tasks, seq).await.ok()??;
                 match task_record(&record) {
                     Ok(TaskRecord::Event(event)) => Some(event),
-                    Ok(TaskRecord::Owned(..) | TaskRecord::Led(..)) | Err(_) => None,
+                    Ok(TaskRecord::Owned(..)) | Err(_) => None,
                 }
             };
             let found = async {

@@ -262,6 +262,6 @@ async fn event(log: &dyn Log, seq: StreamSeq) -> Result<Option<TaskEvent>, ReadE
     match task_record(&record) {
         Ok(TaskRecord::Event(event)) => Ok(Some(event)),
         // A record that does not count is treated as purged.
-        Ok(TaskRecord::Owned(..) | TaskRecord::Led(..)) | Err(_) => Ok(None),
+        Ok(TaskRecord::Owned(..)) | Err(_) => Ok(None),
     }
 }

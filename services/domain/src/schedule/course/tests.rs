@@ -1,7 +1,7 @@
 //! A world of two runners, which die, are frozen, go on late and have wrong clocks, while the schedule
-//! changes, the index lags and messages are late: every instant has an outcome, and none has two tasks.
+//! changes: every instant has an outcome, and none has two tasks.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use proptest::prelude::*;
 
@@ -21,12 +21,8 @@ enum Fault {
     None,
     /// Progress is noted before the steps are taken.
     NotedEarly,
-    /// The log takes tasks from whoever takes itself for the runner.
-    NoFence,
-    /// Whoever begins believes an index that lags behind its announcement.
-    IndexLags,
-    /// A runner that does not know what became of a task goes on under its old announcement.
-    SameFence,
+    /// A task is made without looking whether it is there.
+    NoKey,
 }
 
 #[derive(Debug, Clone)]
@@ -38,12 +34,6 @@ enum Event {
     Decide(usize),
     /// It takes its next step.
     Take(usize),
-    /// The same, but the message is late, and the runner gives up on its answer.
-    Lose(usize),
-    /// Messages that were late reach the log.
-    Arrive,
-    /// The index has read the log.
-    Index,
     /// It notes how far it has come.
     Note(usize),
     Die(usize),
@@ -56,10 +46,6 @@ struct Runner {
     course: Option<Course>,
     steps: VecDeque<Step>,
     decided: Timestamp,
-    /// Its announcement.
-    fence: u32,
-    /// Which runs had a task when it began.
-    known: BTreeSet<RunId>,
     /// How far its clock is off, in milliseconds.
     clock: i64,
 }
@@ -72,12 +58,6 @@ struct World {
     pauses: Vec<(i64, Option<i64>)>,
     /// How often a task of each run was made.
     tasks: BTreeMap<RunId, u32>,
-    /// The last announcement.
-    fence: u32,
-    /// Late messages, each with the announcement that it expects to be the last.
-    late: Vec<(u32, RunId)>,
-    /// The runs that the index knows.
-    index: BTreeSet<RunId>,
     told: Vec<ScheduleSettled>,
     reached: Timestamp,
     runners: [Runner; 2],
@@ -90,8 +70,6 @@ impl World {
             course: None,
             steps: VecDeque::new(),
             decided: Timestamp(BEGIN),
-            fence: 0,
-            known: BTreeSet::new(),
             clock,
         };
         let mut world = Self {
@@ -101,9 +79,6 @@ impl World {
             versions: Vec::new(),
             pauses: Vec::new(),
             tasks: BTreeMap::new(),
-            fence: 0,
-            late: Vec::new(),
-            index: BTreeSet::new(),
             told: Vec::new(),
             reached: Timestamp(0),
             runners: clocks.map(runner),
@@ -161,16 +136,13 @@ impl World {
     fn happen(&mut self, event: &Event) {
         match *event {
             Event::Pass(millis) => self.now += millis,
-            Event::Begin(at) => self.begin(at),
+            Event::Begin(at) => {
+                let begun = Course::begin(self.schedule.clone(), self.reached);
+                self.runners[at].steps.clear();
+                self.runners[at].course = Some(begun);
+            }
             Event::Decide(at) => self.decide(at),
             Event::Take(at) => self.take(at),
-            Event::Lose(at) => self.lose(at),
-            Event::Arrive => {
-                for (fence, run) in std::mem::take(&mut self.late) {
-                    self.append(fence, run);
-                }
-            }
-            Event::Index => self.index.extend(self.tasks.keys()),
             Event::Note(at) => self.note(at),
             Event::Die(at) => {
                 self.runners[at].course = None;
@@ -185,45 +157,6 @@ impl World {
         }
     }
 
-    fn begin(&mut self, at: usize) {
-        let begun = Course::begin(self.schedule.clone(), self.reached);
-        let known = match self.fault {
-            Fault::IndexLags => self.index.clone(),
-            _ => self.tasks.keys().copied().collect(),
-        };
-        let runner = &mut self.runners[at];
-        let is_announced = self.fault == Fault::SameFence && runner.fence == self.fence;
-        if !is_announced || self.fence == 0 {
-            self.fence += 1;
-            runner.fence = self.fence;
-        }
-        runner.known = known;
-        runner.steps.clear();
-        runner.course = Some(begun);
-    }
-
-    /// What the log does with a task that comes under an announcement. Tells whether it takes it.
-    fn append(&mut self, fence: u32, run: RunId) -> bool {
-        let is_taken = fence == self.fence || self.fault == Fault::NoFence;
-        if is_taken {
-            *self.tasks.entry(run).or_default() += 1;
-        }
-        is_taken
-    }
-
-    /// Without an answer the runner does not know what it has made, and has to begin anew.
-    fn lose(&mut self, at: usize) {
-        let runner = &mut self.runners[at];
-        let Some(step) = runner.steps.pop_front() else {
-            return;
-        };
-        if step.settled.outcome == Outcome::Fired {
-            self.late.push((runner.fence, run_of(&step)));
-        }
-        runner.course = None;
-        runner.steps.clear();
-    }
-
     fn decide(&mut self, at: usize) {
         let runner = &mut self.runners[at];
         let Some(course) = runner.course.as_mut().filter(|_| runner.steps.is_empty()) else {
@@ -233,7 +166,7 @@ impl World {
         course.change(self.schedule.clone());
         runner.decided = Timestamp(self.now + runner.clock);
         let mut made = course.may_be_made(runner.decided);
-        made.retain(|run| runner.known.contains(run) || self.index.contains(run));
+        made.retain(|run| self.tasks.contains_key(run));
         runner.steps = course.decide(runner.decided, &made).into();
         if self.fault == Fault::NotedEarly {
             self.reached = self.reached.max(runner.decided);
@@ -248,11 +181,10 @@ impl World {
             return;
         };
         if step.settled.outcome == Outcome::Fired {
-            if !self.append(self.runners[at].fence, run_of(&step)) {
-                let runner = &mut self.runners[at];
-                runner.course = None;
-                runner.steps.clear();
-                return;
+            let run = RunId::due(&step.set.schedule, step.set.version, step.settled.from.at);
+            let made = self.tasks.entry(run).or_default();
+            if *made == 0 || self.fault == Fault::NoKey {
+                *made += 1;
             }
         } else {
             self.command(ScheduleCommand::Settle {
@@ -285,7 +217,6 @@ impl World {
         self.happen(&Event::Resume);
         self.happen(&Event::Begin(1));
         for _ in 0..3 {
-            self.happen(&Event::Arrive);
             self.now += 1_200_000;
             self.happen(&Event::Decide(1));
             while !self.runners[1].steps.is_empty() {
@@ -330,10 +261,6 @@ impl World {
     }
 }
 
-fn run_of(step: &Step) -> RunId {
-    RunId::due(&step.set.schedule, step.set.version, step.settled.from.at)
-}
-
 fn run(fault: Fault, catch_up: CatchUp, clocks: [i64; 2], events: &[Event]) -> Option<String> {
     let mut world = World::new(fault, catch_up, clocks);
     for event in events {
@@ -351,9 +278,6 @@ fn event() -> impl Strategy<Value = Event> {
         2 => who.clone().prop_map(Event::Begin),
         6 => who.clone().prop_map(Event::Decide),
         12 => who.clone().prop_map(Event::Take),
-        2 => who.clone().prop_map(Event::Lose),
-        2 => Just(Event::Arrive),
-        2 => Just(Event::Index),
         3 => who.clone().prop_map(Event::Note),
         2 => who.prop_map(Event::Die),
         1 => (1..20_i64).prop_map(Event::Change),
@@ -403,50 +327,17 @@ fn progress_that_is_noted_before_it_is_made_loses_an_instant() {
 }
 
 #[test]
-fn a_task_that_is_taken_from_a_runner_of_before_is_made_twice() {
+fn a_task_without_the_key_of_its_run_is_made_twice() {
     let events = [
         Event::Begin(0),
+        Event::Begin(1),
         Event::Pass(8_000),
         Event::Decide(0),
-        Event::Begin(1),
         Event::Decide(1),
-        Event::Take(1),
         Event::Take(0),
-    ];
-    assert_eq!(run(Fault::None, CatchUp::Last, [0, 0], &events), None);
-    let wrong = run(Fault::NoFence, CatchUp::Last, [0, 0], &events);
-    assert!(wrong.is_some_and(|wrong| wrong.contains("2 tasks")));
-}
-
-#[test]
-fn a_task_that_the_index_has_not_read_is_made_twice() {
-    let events = [
-        Event::Begin(0),
-        Event::Pass(8_000),
-        Event::Decide(0),
-        Event::Take(0),
-        Event::Begin(1),
-        Event::Decide(1),
         Event::Take(1),
     ];
     assert_eq!(run(Fault::None, CatchUp::Last, [0, 0], &events), None);
-    let wrong = run(Fault::IndexLags, CatchUp::Last, [0, 0], &events);
-    assert!(wrong.is_some_and(|wrong| wrong.contains("2 tasks")));
-}
-
-#[test]
-fn a_late_message_of_the_same_announcement_makes_a_task_twice() {
-    let events = [
-        Event::Begin(0),
-        Event::Pass(8_000),
-        Event::Decide(0),
-        Event::Lose(0),
-        Event::Begin(0),
-        Event::Decide(0),
-        Event::Take(0),
-        Event::Arrive,
-    ];
-    assert_eq!(run(Fault::None, CatchUp::Last, [0, 0], &events), None);
-    let wrong = run(Fault::SameFence, CatchUp::Last, [0, 0], &events);
+    let wrong = run(Fault::NoKey, CatchUp::Last, [0, 0], &events);
     assert!(wrong.is_some_and(|wrong| wrong.contains("2 tasks")));
 }
