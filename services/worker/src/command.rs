@@ -71,8 +71,10 @@ pub trait CommandSource: Send + Sync + 'static {
 pub struct ListenError(String);
 
 /// The owners of this process. Whoever runs in it too asks them without encoding the request and without the way over NATS.
+///
+/// The queues belong to those who listen: one that no longer takes requests over NATS takes none from here either.
 #[derive(Debug, Clone, Default)]
-pub struct NearOwners(Arc<RwLock<BTreeMap<Partition, mpsc::Sender<Command>>>>);
+pub struct NearOwners(Arc<RwLock<BTreeMap<Partition, mpsc::WeakSender<Command>>>>);
 
 impl NearOwners {
     /// Asks the owner of a partition. `None` if that is not in this process now.
@@ -83,14 +85,14 @@ impl NearOwners {
         partition: Partition,
         request: &OwnerRequest,
     ) -> Option<BoxFuture<'static, OwnerReply>> {
-        let queue = self.0.read().get(&partition).cloned();
+        let queue = self.0.read().get(&partition)?.upgrade();
         // The queue of an owner that has gone is closed.
         let queue = queue.filter(|queue| !queue.is_closed())?;
         Some(Box::pin(take_in(&queue, request.clone()).reply()))
     }
 
-    fn serve(&self, partition: Partition, queue: mpsc::Sender<Command>) {
-        self.0.write().insert(partition, queue);
+    fn serve(&self, partition: Partition, queue: &mpsc::Sender<Command>) {
+        self.0.write().insert(partition, queue.downgrade());
     }
 }
 
@@ -118,7 +120,7 @@ impl CommandSource for NatsCommands {
             .await
             .map_err(|error| ListenError(error.to_string()))?;
         let (tx, queue) = mpsc::channel(MAX_WAITING);
-        self.near.serve(partition, tx.clone());
+        self.near.serve(partition, &tx);
         let listener = tokio::spawn(async move {
             let mut answers = JoinSet::new();
             loop {
@@ -228,7 +230,7 @@ mod tests {
         let (near, partition) = (NearOwners::default(), Partition::default());
         assert!(near.ask(partition, &about("a")).is_none());
         let (queue, mut taken) = mpsc::channel(1);
-        near.serve(partition, queue);
+        near.serve(partition, &queue);
         let reply = near.ask(partition, &about("a")).expect("it is here");
         let asked = taken.recv().await.expect("the request");
         assert_eq!(asked.request, about("a"));
@@ -239,6 +241,16 @@ mod tests {
         drop(taken);
         assert_eq!(reply.await, OwnerReply::TryAgain);
         assert!(near.ask(partition, &about("b")).is_none());
+    }
+
+    #[tokio::test]
+    async fn the_queue_of_an_owner_ends_with_whoever_listens() {
+        let (near, partition) = (NearOwners::default(), Partition::default());
+        let (queue, mut taken) = mpsc::channel(1);
+        near.serve(partition, &queue);
+        drop(queue);
+        assert!(near.ask(partition, &about("a")).is_none());
+        assert!(taken.recv().await.is_none());
     }
 
     #[tokio::test]
